@@ -1,0 +1,23 @@
+"""`quietly`: without arguments the window, with arguments the commands. Nothing slow is imported before the window."""
+
+import sys
+
+
+def main() -> None:
+    """Start what was asked for; ends the process with its exit status."""
+    if len(sys.argv) > 1:
+        from app.cli import run
+
+        run()
+    elif sys.stdin.isatty() and sys.stdout.isatty():
+        from app.tui.app import run_window
+
+        sys.exit(run_window())
+    else:
+        sys.exit(
+            'Quietly\'s window needs a terminal; without one, ask with `quietly ask "..."` (see `quietly --help`).'
+        )
+
+
+if __name__ == "__main__":
+    main()

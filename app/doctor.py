@@ -1,0 +1,75 @@
+"""What there is to know about this installation, line by line; for people, and for those who help them."""
+
+import importlib.metadata
+import platform
+import sys
+
+from app import __version__
+from app.chat.store import Store
+from app.engine.client import Engine
+from app.errors import QuietlyError
+from app.library.machine import this_machine
+from app.library.starter import starter_file
+from app.settings import Paths
+from app.tui.words import size
+
+_PACKAGES = ("mlx", "mlx-lm", "textual", "tokenizers", "safetensors", "huggingface_hub", "gguf")
+
+
+async def report(paths: Paths) -> list[str]:
+    """The report's lines. What cannot be found out is said in its place; nothing here raises for it."""
+    machine = this_machine()
+    rows = [
+        ("quietly", __version__),
+        ("python", f"{platform.python_version()}, {sys.executable}"),
+        ("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)),
+        ("machine", f"{machine.chip}, {machine.system}"),
+        (
+            "memory",
+            f"{size(machine.memory)}, {size(machine.available)} available; models may take {size(machine.budget)}",
+        ),
+    ]
+    if machine.problem:
+        rows.append(("problem", machine.problem))
+    rows += await _engine(paths)
+    rows += [
+        ("conversations", _conversations(paths)),
+        ("models", str(paths.models)),
+        ("cache", str(paths.cache)),
+        ("logs", str(paths.logs)),
+        ("starter", str(starter_file() or "not installed: `quietly models get starter`")),
+    ]
+    return [f"{name:<14} {value}" for name, value in rows]
+
+
+async def _engine(paths: Paths) -> list[tuple[str, str]]:
+    engine = None
+    try:
+        engine = await Engine.start(paths)
+        facts = await engine.describe()
+    except (QuietlyError, OSError) as error:
+        return [("engine", str(error))]
+    finally:
+        if engine:
+            await engine.close()
+    rows = [("engine", f"MLX {facts.mlx} on {facts.device}"), ("blas", facts.blas)]
+    if facts.working_set:
+        rows.append(("limits", f"working set {size(facts.working_set)}, memory limit {size(facts.memory_limit)}"))
+    else:
+        rows.append(("limits", f"memory limit {size(facts.memory_limit)}"))
+    return rows
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _conversations(paths: Paths) -> str:
+    try:
+        with Store.open(paths.database) as store:
+            return f"{paths.database}, {len(store.conversations())} of them"
+    except QuietlyError as error:
+        return str(error)

@@ -1,0 +1,237 @@
+"""The UI's side of one engine process: starts it, asks it, and notices when it dies. It never imports MLX."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app.engine import protocol
+from app.engine.protocol import (
+    HEADER_SIZE,
+    Cancel,
+    ChatMessage,
+    Count,
+    Counted,
+    EngineFacts,
+    Facts,
+    Failed,
+    FailureKind,
+    Forget,
+    Generate,
+    Load,
+    Loaded,
+    Progress,
+    Reply,
+    Request,
+    SamplingOptions,
+)
+from app.errors import QuietlyError
+from app.settings import Paths, private_folder
+
+PATIENCE = 20.0
+"""Seconds. A prompt is rendered, and a count made, within this time, or the worker is stuck and is killed."""
+
+_LOGS_KEPT = 10
+
+
+class EngineError(QuietlyError):
+    """What a person is told when the engine could not serve; `kind` says why without reading it."""
+
+    def __init__(self, kind: FailureKind, sentence: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+
+class Engine:
+    """One worker process with one model. Made by `start`; after `close`, a crash or a kill `alive` is False."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.facts: Loaded | None = None
+        self._process = process
+        self._log = log
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Queue[Reply | EngineError]] = {}
+        self._obituary: EngineError | None = None
+        self._killed = False
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, paths: Paths) -> "Engine":
+        """A new worker, with nothing loaded yet."""
+        log = _new_log(paths.logs)
+        with log.open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # a folder named `app` where the person stands must not be run
+                "-m",
+                "app.engine.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
+                start_new_session=True,  # the terminal's Ctrl+C is the window's business
+            )
+        return cls(process, log)
+
+    @property
+    def alive(self) -> bool:
+        return self._obituary is None and not self._killed
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def load(
+        self,
+        path: Path,
+        conversions: Path,
+        context: int | None = None,
+        progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> Loaded:
+        """Open the checkpoint. EngineError where it cannot be; the engine is of no use then and should be closed."""
+        async with self._asking(
+            lambda id: Load(id, path=str(path), conversions=str(conversions), context=context)
+        ) as request:
+            while True:
+                reply = await request.reply()
+                if isinstance(reply, Loaded):
+                    self.facts = reply
+                    return reply
+                if isinstance(reply, Progress):
+                    progress(reply)
+
+    def generate(
+        self,
+        messages: Sequence[ChatMessage],
+        session: str,
+        sampling: SamplingOptions,
+        max_tokens: int | None,
+    ) -> "Pending":
+        """Ask for an answer: an exchange that gives Progress, Delta and at last Finished."""
+        return self._asking(
+            lambda id: Generate(id, session=session, messages=tuple(messages), sampling=sampling, max_tokens=max_tokens)
+        )
+
+    async def count(self, messages: Sequence[ChatMessage]) -> int:
+        """How many tokens these messages are as a prompt."""
+        async with self._asking(lambda id: Count(id, messages=tuple(messages))) as request:
+            reply = await request.reply(within=PATIENCE)
+            assert isinstance(reply, Counted)
+            return reply.tokens
+
+    async def describe(self) -> EngineFacts:
+        """What MLX computes on here; needs no model."""
+        async with self._asking(lambda id: Facts(id)) as request:
+            reply = await request.reply(within=PATIENCE)
+            assert isinstance(reply, EngineFacts)
+            return reply
+
+    def forget(self, session: str) -> None:
+        """Drop what the worker holds of this conversation."""
+        self._send(Forget(next(self._ids), session=session))
+
+    def kill(self) -> None:
+        """The last way to cancel: the process is gone at once."""
+        self._killed = True
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+
+    async def close(self) -> None:
+        """End the process, kindly first; returns when it is gone."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), timeout=1)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        await self._reader
+
+    # --- frames ---
+
+    def _asking(self, make: Callable[[int], Request]) -> "Pending":
+        return Pending(self, make(next(self._ids)))
+
+    def _send(self, request: Request) -> None:
+        if self._process.stdin and not self._process.stdin.is_closing():
+            self._process.stdin.write(protocol.frame(request))
+
+    async def _read(self) -> None:
+        assert self._process.stdout
+        try:
+            while True:
+                header = await self._process.stdout.readexactly(HEADER_SIZE)
+                body = await self._process.stdout.readexactly(protocol.body_length(header))
+                reply = protocol.decode_reply(body)
+                if waiting := self._waiting.get(reply.id):
+                    waiting.put_nowait(reply)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except ValueError:  # what came is no frame: nothing that follows can be understood
+            self.kill()
+        code = await self._process.wait()
+        self._obituary = EngineError("engine", _how_it_died(code, self._log))
+        for waiting in self._waiting.values():
+            waiting.put_nowait(self._obituary)
+
+
+class Pending:
+    """One request under way, as a context: while it lasts, replies are kept for it."""
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self._engine = engine
+        self._request = request
+        self._replies: asyncio.Queue[Reply | EngineError] = asyncio.Queue()
+
+    async def __aenter__(self) -> "Pending":
+        engine = self._engine
+        if engine._obituary:
+            raise engine._obituary
+        engine._waiting[self._request.id] = self._replies
+        engine._send(self._request)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._engine._waiting.pop(self._request.id, None)
+
+    def cancel(self) -> None:
+        """Ask the worker to stop; replies go on until it has."""
+        self._engine._send(Cancel(next(self._engine._ids), target=self._request.id))
+
+    async def reply(self, within: float | None = None) -> Reply:
+        """The next reply. EngineError if the worker refused, died, or said nothing `within` so many seconds."""
+        try:
+            reply = await asyncio.wait_for(self._replies.get(), within)
+        except TimeoutError:
+            self._engine.kill()
+            raise EngineError(
+                "engine", f"The engine did not answer within {within:.0f} s and was stopped; try again."
+            ) from None
+        if isinstance(reply, EngineError):
+            raise reply
+        if isinstance(reply, Failed):
+            raise EngineError(reply.kind, reply.sentence)
+        return reply
+
+
+def _new_log(folder: Path) -> Path:
+    """A fresh, private file for a worker's messages; older ones than the last few are removed."""
+    private_folder(folder)
+    log = folder / f"engine-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 10**6:06}.log"
+    log.touch(mode=0o600)
+    for old in sorted(folder.glob("engine-*.log"))[:-_LOGS_KEPT]:
+        old.unlink(missing_ok=True)
+    return log
+
+
+def _how_it_died(code: int, log: Path) -> str:
+    how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+    return (
+        f"The engine stopped unexpectedly ({how}). What it had written is kept, and the next message starts a new one; "
+        f"its log is {log}."
+    )

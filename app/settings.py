@@ -1,0 +1,51 @@
+"""Where Quietly keeps things.
+
+Three folders by the platform's custom, all of them below $QUIETLY_HOME where that is set. Whatever they hold is the
+person's alone: folders are 0700, files 0600.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The folders of one installation. Nothing is created by naming them; `private_folder` creates."""
+
+    data: Path
+    """What must not be lost: the conversations, and models fetched or added by hand."""
+    cache: Path
+    """What can be made again: converted GGUF files."""
+    logs: Path
+    """One log per engine process, kept until the next start."""
+
+    @property
+    def database(self) -> Path:
+        return self.data / "conversations.sqlite3"
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def conversions(self) -> Path:
+        return self.cache / "converted"
+
+
+def paths() -> Paths:
+    """The folders in force, by $QUIETLY_HOME or the platform's custom."""
+    if home := os.environ.get("QUIETLY_HOME"):
+        root = Path(home).expanduser().absolute()
+        return Paths(data=root / "data", cache=root / "cache", logs=root / "logs")
+    dirs = platformdirs.PlatformDirs("Quietly", appauthor=False)
+    return Paths(data=dirs.user_data_path, cache=dirs.user_cache_path, logs=dirs.user_log_path)
+
+
+def private_folder(folder: Path) -> Path:
+    """`folder`, created where missing, and closed to everyone else."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    return folder

@@ -1,0 +1,1 @@
+"""The Textual front end. It paints, stores and asks; it never imports MLX."""

@@ -1,0 +1,86 @@
+"""How numbers, days and states read on screen. Pure functions; nothing here knows a widget, a store or an
+engine."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size(count: int) -> str:
+    """`count` bytes in binary units with about three digits: 93.4 MiB."""
+    number, unit = float(count), 0
+    while number >= 1000 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    digits = 0 if unit == 0 or number >= 99.95 else 1
+    return f"{number:.{digits}f} {_UNITS[unit]}"
+
+
+def percent(done: int, total: int) -> str:
+    """`done` of `total` in whole per cent, never above 100."""
+    return f"{min(100, done * 100 // total)} %" if total > 0 else "…"
+
+
+def activity(stage: str, done: int = 0, total: int = 0) -> str:
+    """What an engine is doing, in a few words."""
+    match stage:
+        case "convert":
+            return f"preparing the model, once {percent(done, total)}"
+        case "load":
+            return f"loading {percent(done, total)}"
+        case "prefill":
+            return f"reading the prompt {done:,} of {total:,}"
+        case _:
+            return stage
+
+
+def context(used: int | None, available: int | None) -> str:
+    """The context meter: tokens used of tokens there are; empty where neither is known."""
+    if used is None and available is None:
+        return ""
+    left = "–" if used is None else f"{used:,}"
+    return f"ctx {left}" if available is None else f"ctx {left} / {available:,}"
+
+
+def speed(tokens: int | None, decode_seconds: float | None, first_token_seconds: float | None) -> str:
+    """Tokens/s over the intervals between `tokens` tokens, and TTFT; empty where nothing was measured."""
+    parts = []
+    if tokens is not None and tokens > 1 and decode_seconds:
+        parts.append(f"{(tokens - 1) / decode_seconds:,.1f} tok/s")
+    if first_token_seconds:
+        parts.append(f"TTFT {first_token_seconds:,.2f} s")
+    return " · ".join(parts)
+
+
+def day(moment: float, today: date) -> str:
+    """The day of `moment` (seconds since the epoch, local time), as one says it on the day `today`."""
+    then = datetime.fromtimestamp(moment).date()
+    match (today - then).days:
+        case 0:
+            return "Today"
+        case 1:
+            return "Yesterday"
+        case days if 1 < days < 7:
+            return f"{then:%A}"
+        case _ if then.year == today.year:
+            return f"{then.day} {then:%B}"
+        case _:
+            return f"{then.day} {then:%B %Y}"
+
+
+class Part(NamedTuple):
+    """A piece of a line that may have to give way; the smallest `weight` goes first."""
+
+    text: str
+    weight: int
+
+
+def fitting(parts: Sequence[Part], width: int, gap: int) -> list[Part]:
+    """Those of `parts`, in their order, that fit into `width` cells with `gap` cells between them."""
+    kept = [part for part in parts if part.text]
+    while kept and sum(cell_len(part.text) + gap for part in kept) - gap > width:
+        kept.remove(min(kept, key=lambda part: part.weight))
+    return kept

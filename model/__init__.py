@@ -1,0 +1,31 @@
+"""Checkpoints in, text out: language models in MLX, as a library that knows nothing of any app.
+
+Importing it loads no MLX; the first use of a name does.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model.checkpoint import load
+    from model.errors import ModelError
+    from model.language_model import LanguageModel
+    from model.sampling import Sampling
+    from model.session import Session
+
+__all__ = ["LanguageModel", "ModelError", "Sampling", "Session", "load"]
+
+_HOMES = {
+    "load": "model.checkpoint",
+    "LanguageModel": "model.language_model",
+    "ModelError": "model.errors",
+    "Sampling": "model.sampling",
+    "Session": "model.session",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'model' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,193 @@
+"""From files to a model in memory: `load`.
+
+Every file is checked before MLX reads it, and nothing that a checkpoint brings is run.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from model.config import (
+    Config,
+    Quantization,
+    parse_config,
+    parse_model_type,
+    parse_quantization,
+    read_fields,
+    read_object,
+)
+from model.errors import ModelError
+from model.language_model import LanguageModel, Traits
+from model.registry import OURS, mlx_lm_network
+from model.sampling import Sampling
+from model.tokenizer import Tokenizer
+from model.weights.gguf import convert
+from model.weights.place import Files, Placement, on_gpu
+from model.weights.safetensors import shards
+
+Stage = Literal["convert", "load"]
+LoadProgress = Callable[[Stage, int, int], None]
+"""Called with the stage, what is done and what there is to do: tensors for "convert", bytes for "load"."""
+
+_SAMPLES, _SAMPLE = 16, 64 * 1024
+
+
+def load(
+    path: str | Path,
+    *,
+    conversions: Path | None = None,
+    progress: LoadProgress = lambda stage, done, total: None,
+) -> LanguageModel:
+    """Open a checkpoint: a folder with config.json and safetensors, or a GGUF file.
+
+    A GGUF file is converted once into `conversions` (by default the user's cache folder) and opened from there. Ours is
+    the architecture where we have it, else mlx-lm's. ModelError names the file and the way out.
+    """
+    source = Path(path).expanduser()
+    folder = source
+    if source.suffix.lower() == ".gguf" and not source.is_dir():
+        folder = convert(
+            source,
+            conversions or _default_conversions(),
+            lambda done, total: progress("convert", done, total),
+        )
+    elif not source.is_dir():
+        raise ModelError(f"{source} is not a model folder; give one that holds config.json and weights.")
+    name = source.stem if source.suffix.lower() == ".gguf" else source.name
+    fields = read_fields(folder)
+    kind = parse_model_type(fields, name)
+    files = shards(folder)
+    tokenizer = Tokenizer.from_folder(folder) if (folder / "tokenizer.json").exists() else None
+
+    if kind in OURS:
+        config = parse_config(fields, name)
+        network: Any = _own_network(config, name, files, lambda done, total: progress("load", done, total))
+        rows, context, implementation = config.vocab_size, config.context, "quietly"
+        quantization = config.quantization
+    else:
+        network = mlx_lm_network(folder, kind)
+        mx.eval(network.parameters())
+        implementation = "mlx-lm"
+        text = fields.get("text_config")
+        language = text if isinstance(text, dict) else fields  # multimodal checkpoints nest what concerns us
+        rows = _whole_number(language, "vocab_size", default=1 << 24)
+        context = _whole_number(language, "max_position_embeddings", default=4096)
+        quantization = _mlx_quantization(fields, name)
+    network.eval()
+    return LanguageModel(
+        network,
+        Traits(
+            name=name,
+            path=source,
+            architecture=kind,
+            implementation=implementation,
+            fingerprint=_fingerprint(folder, files),
+            parameters=_weight_count(files, quantization),
+            bits=quantization.default.bits if quantization else None,
+            vocabulary=_vocabulary(name, rows, tokenizer),
+            context=context,
+            chunk=512 if on_gpu() else 64,
+            defaults=_generation_defaults(folder, name),
+        ),
+        tokenizer,
+    )
+
+
+def _default_conversions() -> Path:
+    import platformdirs
+
+    return platformdirs.user_cache_path("Quietly", appauthor=False) / "converted"
+
+
+def _own_network(config: Config, name: str, files: Files, progress: Callable[[int, int], None]) -> nn.Module:
+    # A head that is not stored is the embedding, whatever the configuration says.
+    stored_head = any("lm_head.weight" in tensors for tensors in files.values())
+    tied = bool(config.tie_word_embeddings) or not stored_head
+    network = OURS[config.model_type](dataclasses.replace(config, tie_word_embeddings=tied))
+    Placement(network, config, files, name, tied).fill(progress)
+    return network
+
+
+def _weight_count(files: Files, quantization: Quantization | None) -> int:
+    """Parameters, packed ones counted as what they stand for."""
+    total = 0
+    for tensors in files.values():
+        for tensor, info in tensors.items():
+            module, _, kind = tensor.rpartition(".")
+            packing = quantization.of(module) if quantization and info.dtype == "U32" else None
+            weights: int = math.prod(info.shape)
+            if packing:
+                total += weights * 32 // packing.bits
+            elif kind not in ("scales", "biases"):
+                total += weights
+    return total
+
+
+def _vocabulary(name: str, rows: int, tokenizer: Tokenizer | None) -> int:
+    """Ids that are tokens. ModelError where the tokenizer knows ids that the model has no row for."""
+    if tokenizer is None:
+        return rows
+    if tokenizer.size > rows:
+        raise ModelError(
+            f"{name}: tokenizer.json has {tokenizer.size:,} tokens and the model rows for {rows:,}; the two do not "
+            "belong together, download the model again."
+        )
+    return tokenizer.size
+
+
+def _whole_number(fields: Mapping[str, object], key: str, default: int) -> int:
+    """A count of a configuration whose other fields only mlx-lm knows."""
+    value = fields.get(key)
+    return value if isinstance(value, int) and value > 0 else default
+
+
+def _mlx_quantization(fields: Mapping[str, object], name: str) -> Quantization | None:
+    """MLX's own quantisation; mlx-lm also opens other methods' checkpoints, of which we then say nothing."""
+    try:
+        return parse_quantization(fields, name)
+    except ModelError:
+        return None
+
+
+def _generation_defaults(folder: Path, name: str) -> Sampling:
+    """The checkpoint's generation_config.json as transformers reads it: a file that asks for no sampling gets none."""
+    path = folder / "generation_config.json"
+    fields = read_object(path, name) if path.exists() else {}
+    known: dict[str, Any] = {
+        key: value
+        for key in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+        if isinstance(value := fields.get(key), int | float) and not isinstance(value, bool)
+    }
+    if not fields.get("do_sample", "temperature" in known):
+        known["temperature"] = 0
+    if "top_k" in known:
+        known["top_k"] = int(known["top_k"])
+    try:
+        return Sampling(**known)
+    except ModelError as error:
+        raise ModelError(f"{name}: generation_config.json: {error}") from None
+
+
+def _fingerprint(folder: Path, files: Files) -> str:
+    """A short name for exactly these weights, configuration and tokenizer.
+
+    Weights are known by their header and by samples, not by every byte: opening a model should not read it twice.
+    """
+    digest = hashlib.sha256()
+    for small in ("config.json", "tokenizer.json"):
+        if (folder / small).exists():
+            digest.update((folder / small).read_bytes())
+    for path in sorted(files):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            for part in range(_SAMPLES):
+                file.seek(size * part // _SAMPLES)
+                digest.update(file.read(_SAMPLE))
+        digest.update(size.to_bytes(8, "big"))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,216 @@
+"""Writing an answer: one token after another, and the text they amount to.
+
+Text is given out as soon as it is certain: never half a character, nothing of a stop string, reasoning apart from the
+answer. It knows neither templates nor conversations.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import mlx.core as mx
+
+from model.sampling import Sampler, Sampling
+from model.session import Cancelled, Progress, Session, token_id
+from model.tokenizer import Tokenizer
+
+Part = Literal["answer", "reasoning"]
+Reason = Literal["stop", "length", "context", "cancelled"]
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text that has become certain, and whether it is the answer or the reasoning before it."""
+
+    part: Part
+    text: str
+
+
+@dataclass(frozen=True)
+class Token:
+    """One step of an answer."""
+
+    id: int
+    pieces: tuple[Piece, ...] = ()
+    """What became certain with this token: nothing while a character or a stop string is incomplete."""
+    ends: bool = False
+    """Whether it ended the answer; its id is then no part of the answer's text."""
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+
+class TextFlow:
+    """Turns tokens into pieces: decodes, finds stop strings across tokens, and tells reasoning from answer."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), thinking: bool = False) -> None:
+        """`thinking`: the prompt has opened the reasoning already."""
+        self.stopped = False
+        self._detokenizer = tokenizer.detokenizer()
+        self._stops = [stop for stop in stops if stop]
+        self._part: Part = "reasoning" if thinking else "answer"
+        self._may_open = not thinking
+        """Whether reasoning may still begin: only at the very start of what the model writes."""
+        self._at_start = thinking
+        """Whether line breaks come before the part's first word, and are dropped."""
+        self._held = ""
+
+    def add(self, token: int) -> tuple[Piece, ...]:
+        """What `token` makes certain."""
+        self._held += self._detokenizer.add(token)
+        return self._release()
+
+    def flush(self) -> tuple[Piece, ...]:
+        """The rest, at the end of the answer."""
+        self._held += self._detokenizer.flush()
+        return self._release(final=True)
+
+    def _release(self, final: bool = False) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
+        while not self.stopped and self._part_is_known(final):
+            if self._at_start:
+                self._held = self._held.lstrip("\n")
+                self._at_start = not self._held
+            markers = [*self._stops, THINK_CLOSE] if self._part == "reasoning" else self._stops
+            found = _first(self._held, markers)
+            if found is None:
+                self._take(len(self._held) if final else _certain(self._held, markers), pieces)
+                break
+            at, marker = found
+            self._take(at, pieces)
+            if marker == THINK_CLOSE and self._part == "reasoning":
+                self._held = self._held[len(marker) :]
+                self._part, self._at_start = "answer", True
+            else:
+                self._held, self.stopped = "", True
+        return tuple(pieces)
+
+    def _part_is_known(self, final: bool) -> bool:
+        """Whether the text so far tells if it begins with reasoning; consumes the tag that opens it."""
+        if self._may_open:
+            text = self._held.lstrip()
+            if text.startswith(THINK_OPEN):
+                self._held, self._part, self._at_start = text[len(THINK_OPEN) :], "reasoning", True
+            elif THINK_OPEN.startswith(text) and not final:
+                return False
+            self._may_open = False
+        return True
+
+    def _take(self, length: int, pieces: list[Piece]) -> None:
+        if length:
+            pieces.append(Piece(self._part, self._held[:length]))
+            self._held = self._held[length:]
+
+
+def _first(text: str, markers: Sequence[str]) -> tuple[int, str] | None:
+    """Where the first of `markers` stands in `text`, and which; the longer one where two begin together."""
+    found = [(text.find(marker), -len(marker), marker) for marker in markers if marker in text]
+    return (min(found)[0], min(found)[2]) if found else None
+
+
+def _certain(text: str, markers: Sequence[str]) -> int:
+    """How much of `text` cannot be the beginning of a marker."""
+    longest = max((len(marker) for marker in markers), default=1) - 1
+    for start in range(max(0, len(text) - longest), len(text)):
+        if any(marker.startswith(text[start:]) for marker in markers):
+            return start
+    return len(text)
+
+
+class Generation:
+    """One answer being written. Iterate for its tokens; what it took is in the attributes, valid at any moment.
+
+    The graph of the next token is under way before the present one is looked at, so that the device never waits
+    for Python. Sessions therefore hold one token more than was given out.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        vocabulary: int,
+        ends: frozenset[int] = frozenset(),
+        flow: TextFlow | None = None,
+        max_tokens: int | None = None,
+        progress: Progress = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`ends`: ids that end an answer; `flow`: None gives tokens without text."""
+        self.reason: Reason = "cancelled"
+        self.prompt_tokens = len(prompt)
+        self.reused_tokens = 0
+        self.token_ids: list[int] = []
+        self.prefill_seconds = self.first_token_seconds = self.decode_seconds = 0.0
+        self._session = session
+        self._prompt = prompt
+        self._sampler = Sampler(sampling, vocabulary, prompt)
+        self._ends = ends
+        self._flow = flow
+        self._limit = max_tokens
+        self._progress = progress
+        self._cancelled = cancelled
+
+    def __iter__(self) -> Iterator[Token]:
+        started = time.perf_counter()
+        if self._limit is not None and self._limit <= 0:
+            self.reason = "length"
+            return
+        try:
+            logits = self._session.prefill(self._prompt, self._count_read, self._cancelled)
+        except Cancelled:
+            return
+        self.prefill_seconds = time.perf_counter() - started
+        token = self._sampler(logits)
+        mx.async_eval(token)
+        while True:
+            following = self._ahead(token)
+            chosen = token_id(token)
+            now = time.perf_counter() - started
+            if not self.token_ids:
+                self.first_token_seconds = now
+            self.decode_seconds = now - self.first_token_seconds
+            yield self._token(chosen, last=following is None)
+            if self.reason == "stop" or following is None or self._cancelled():
+                return
+            token = following
+
+    def _count_read(self, done: int, total: int) -> None:
+        self.reused_tokens = self.prompt_tokens - total
+        self._progress(done, total)
+
+    def _ahead(self, token: mx.array) -> mx.array | None:
+        """Start the token after `token`; None where there will be none."""
+        written = len(self.token_ids) + 1
+        if self._limit is not None and written >= self._limit:
+            self.reason = "length"
+            return None
+        if len(self._session) + 1 >= self._session.context:
+            self.reason = "context"
+            return None
+        following = self._sampler(self._session.step(token))
+        mx.async_eval(following)
+        return following
+
+    def _token(self, chosen: int, last: bool) -> Token:
+        if chosen in self._ends:
+            self.reason = "stop"
+            return Token(chosen, self._flow.flush() if self._flow else (), ends=True)
+        self.token_ids.append(chosen)
+        if self._flow is None:
+            return Token(chosen)
+        pieces = self._flow.add(chosen)
+        if self._flow.stopped:
+            self.reason = "stop"
+        elif last:
+            pieces += self._flow.flush()
+        return Token(chosen, pieces)
+
+    def rest(self) -> tuple[Piece, ...]:
+        """The text still held back when an answer was cancelled."""
+        return self._flow.flush() if self._flow and self.reason == "cancelled" else ()

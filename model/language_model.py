@@ -1,0 +1,147 @@
+"""A loaded language model: what a caller holds after `model.load`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from model.errors import ModelError
+from model.generation import THINK_OPEN, Generation, TextFlow, Token
+from model.network import Network
+from model.sampling import Sampling
+from model.session import Progress, Session
+from model.tokenizer import Tokenizer, Turn
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known about a loaded checkpoint beside its weights."""
+
+    name: str
+    path: Path
+    architecture: str
+    implementation: str
+    """"quietly" or "mlx-lm": whose code runs it."""
+    fingerprint: str
+    """Changes whenever weights, configuration or tokenizer change."""
+    parameters: int
+    bits: float | None
+    """Bits a weight as stored; None where they are not quantised."""
+    vocabulary: int
+    """Rows of the logits that stand for a token; the others are padding."""
+    context: int
+    """Tokens it was trained to hold."""
+    chunk: int
+    """Tokens of a prompt read between two looks at cancellation."""
+    defaults: Sampling
+    """The checkpoint's own generation defaults."""
+
+
+class LanguageModel:
+    """Tokens or text in, tokens or text out. Belongs to the thread that loaded it."""
+
+    def __init__(self, network: Network, traits: Traits, tokenizer: Tokenizer | None) -> None:
+        self.traits = traits
+        self._network = network
+        self._tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """ModelError where the checkpoint's folder has none."""
+        if self._tokenizer is None:
+            raise ModelError(
+                f"{self.traits.name} has no tokenizer.json, so it speaks tokens only; add the one it was trained with.",
+                "request",
+            )
+        return self._tokenizer
+
+    def logits(self, tokens: mx.array, attention_mask: mx.array | None = None) -> mx.array:
+        """Logits, float32, without any cache: (L,) -> (L, vocab), or (B, L) -> (B, L, vocab).
+
+        `attention_mask` (B, L) is 1 for tokens and 0 for padding, left or right: each row's tokens get what they would
+        get alone, and the rows of padding are zeros.
+        """
+        if tokens.ndim == 1:
+            mask = attention_mask[None] if attention_mask is not None else None
+            return self.logits(tokens[None], mask)[0]
+        if attention_mask is None:
+            return self._network(tokens).astype(mx.float32)
+        real = attention_mask.astype(mx.bool_)
+        # Tokens first, padding behind: no causal model looks ahead, so that nothing sees padding, whatever the layers.
+        order = mx.argsort(mx.where(real, 0, 1) * tokens.shape[1] + mx.arange(tokens.shape[1]), axis=1)
+        compact = self._network(mx.take_along_axis(tokens, order, axis=1)).astype(mx.float32)
+        back = mx.argsort(order, axis=1)[..., None]
+        return mx.where(real[..., None], mx.take_along_axis(compact, back, axis=1), 0.0)
+
+    def session(self, context: int | None = None) -> Session:
+        """A conversation's live state. `context`: tokens it may hold, at most and by default what was trained."""
+        if context is not None and context < 1:
+            raise ModelError(f"A context of {context} tokens holds nothing; choose a larger one.", "request")
+        held = min(context or self.traits.context, self.traits.context)
+        return Session(self._network, held, self.traits.chunk)
+
+    def generate(
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        *,
+        session: Session | None = None,
+    ) -> Iterator[Token]:
+        """The simple way: the tokens that follow `tokens`, greedily unless `sampling` says otherwise.
+
+        Ends with the token that ends an answer, after `max_tokens`, or when the context is full. A checkpoint without
+        a tokenizer gives tokens without text, and then none of them ends the answer.
+        """
+        return iter(
+            self.generation(
+                session or self.session(),
+                tokens,
+                sampling or Sampling(temperature=0),
+                max_tokens=max_tokens,
+            )
+        )
+
+    def generation(
+        self,
+        session: Session,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        *,
+        max_tokens: int | None = None,
+        stops: Sequence[str] = (),
+        thinking: bool = False,
+        progress: Progress = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Generation:
+        """An answer to be iterated, with all that can be known and steered. See `Generation` and `TextFlow`."""
+        if out_of_range := [token for token in tokens if not 0 <= token < self.traits.vocabulary]:
+            raise ModelError(
+                f"Token {out_of_range[0]} is not one of {self.traits.name}'s {self.traits.vocabulary:,}.",
+                "request",
+            )
+        return Generation(
+            session,
+            tokens,
+            sampling,
+            vocabulary=self.traits.vocabulary,
+            ends=self._tokenizer.eos_ids if self._tokenizer else frozenset(),
+            flow=TextFlow(self._tokenizer, stops, thinking) if self._tokenizer else None,
+            max_tokens=max_tokens,
+            progress=progress,
+            cancelled=cancelled,
+        )
+
+    def prompt(self, messages: Sequence[Turn]) -> list[int]:
+        """The conversation in the checkpoint's own template, up to where the answer begins."""
+        return self.tokenizer.prompt(messages)
+
+    def opens_reasoning(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt of this model ends inside reasoning that the template has opened."""
+        return self.tokenizer.decode(prompt[-8:], skip_special=False).rstrip().endswith(THINK_OPEN)
+
+    def sampling(self, chosen: Mapping[str, Any]) -> Sampling:
+        """The checkpoint's defaults with what was `chosen` over them, by `Sampling`'s names; None is not chosen."""
+        return replace(self.traits.defaults, **{name: value for name, value in chosen.items() if value is not None})

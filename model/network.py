@@ -1,0 +1,19 @@
+"""What every architecture offers to what runs it."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import mlx.core as mx
+
+
+class Network(Protocol):
+    """Token ids in, logits out; one architecture with its weights."""
+
+    def __call__(self, tokens: mx.array, caches: Sequence[Any] | None = None, last: int | None = None) -> mx.array:
+        """Logits (batch, length, vocab) for token ids (batch, length), or for the `last` positions of them.
+
+        With `caches`, the tokens follow what these hold, and are added to them. One cache a layer, from `make_cache`.
+        """
+
+    def make_cache(self) -> list[Any]:
+        """Fresh, empty caches, one a layer."""

@@ -1,0 +1,167 @@
+"""A file that cannot be used is named in one sentence, and stays exactly as it was."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.chat import schema
+from app.chat.store import Store
+from app.errors import QuietlyError
+
+
+def refused(database: Path, reason: str) -> None:
+    """Opening says why, naming the file, and leaves every byte alone."""
+    before = database.read_bytes()
+    with pytest.raises(QuietlyError, match=reason) as caught:
+        Store.open(database)
+    assert str(database) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert database.read_bytes() == before
+
+
+def filled(database: Path) -> None:
+    with Store.open(database) as store:
+        for number in range(50):
+            conversation = store.create(title=f"conversation {number}")
+            store.ask(conversation.id, None, "word " * 2000)
+
+
+def test_a_text_file_is_not_a_conversations_file(database: Path) -> None:
+    database.parent.mkdir()
+    database.write_text("These are my notes, not a database. " * 50)
+    refused(database, "is not a conversations file; it was left as it is")
+
+
+def test_another_program_s_database_is_not_touched(database: Path) -> None:
+    database.parent.mkdir()
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.commit()
+    connection.close()
+    refused(database, "is another program's database")
+
+
+def test_a_newer_quietly_s_file_is_refused(database: Path) -> None:
+    Store.open(database).close()
+    connection = sqlite3.connect(database)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    connection.close()
+    refused(database, "was written by a newer Quietly; update Quietly")
+
+
+def test_a_damaged_schema_is_refused(database: Path) -> None:
+    filled(database)
+    content = bytearray(database.read_bytes())
+    content[100:4096] = b"\xff" * 3996
+    database.write_bytes(content)
+    refused(database, "is damaged; it was left as it is, restore it from a backup")
+
+
+def test_damage_further_inside_is_said_where_it_is_met(database: Path) -> None:
+    filled(database)
+    content = bytearray(database.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    database.write_bytes(content)
+    with pytest.raises(QuietlyError, match=r"is damaged|cannot be used"), Store.open(database) as store:
+        for conversation in store.conversations():
+            store.branch(conversation.id)
+            store.ask(conversation.id, None, "word")
+
+
+def test_a_cut_off_file_is_refused(database: Path) -> None:
+    filled(database)
+    database.write_bytes(database.read_bytes()[:5000])
+    refused(database, "is damaged")
+
+
+def test_a_file_held_by_another_program_is_said_to_be(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.chat.store.PATIENCE", 0.05)
+    with Store.open(database) as store:
+        conversation = store.create()
+        holder = sqlite3.connect(database, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(QuietlyError, match="is held by another program; close that one and try again"):
+            store.ask(conversation.id, None, "Hello")
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert store.ask(conversation.id, None, "Hello").content == "Hello"
+
+
+def test_a_folder_in_the_file_s_place_is_named(database: Path) -> None:
+    database.mkdir(parents=True)
+    with pytest.raises(QuietlyError, match="is not a file; move it away"):
+        Store.open(database)
+
+
+def test_a_file_in_the_folder_s_place_is_named(database: Path) -> None:
+    database.parent.write_text("notes")
+    with pytest.raises(QuietlyError, match="cannot be created because a part of its path is a file"):
+        Store.open(database)
+    assert database.parent.read_text() == "notes"
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_place_that_belongs_to_someone_else_is_named() -> None:
+    with pytest.raises(QuietlyError, match="belong to you and are writable"):
+        Store.open(Path("/etc/quietly/conversations.sqlite3"))
+    with pytest.raises(QuietlyError, match="belong to you and are writable"):
+        Store.open(Path("/etc/conversations.sqlite3"))
+
+
+def test_a_full_disk_loses_nothing_that_was_stored(database: Path, full_disk: Callable[[int], None]) -> None:
+    with Store.open(database) as store:
+        conversation = store.create()
+        kept = store.ask(conversation.id, None, "kept")
+        full_disk(200_000)
+        with pytest.raises(QuietlyError, match=r"disk .*full") as caught:
+            store.ask(conversation.id, kept.id, "x" * 1_000_000)
+        assert str(database) in str(caught.value)
+        assert [message.content for message in store.branch(conversation.id)] == ["kept"]
+        store.ask(conversation.id, kept.id, "small enough")
+    with Store.open(database) as store:
+        assert [message.content for message in store.branch(conversation.id)] == ["kept", "small enough"]
+
+
+def test_a_full_disk_before_the_first_word_is_said(database: Path, full_disk: Callable[[int], None]) -> None:
+    full_disk(2000)
+    with pytest.raises(QuietlyError, match=r"disk .*full"):
+        Store.open(database)
+
+
+def test_an_empty_file_is_a_new_store(database: Path) -> None:
+    database.parent.mkdir()
+    database.touch()
+    with Store.open(database) as store:
+        assert store.conversations() == []
+
+
+def test_steps_are_applied_in_order_or_not_at_all(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(database)
+    steps = (*schema.STEPS, "CREATE TABLE pins (id INTEGER); CREATE TABLE pins (id INTEGER);")
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "STEPS", steps)
+        patch.setattr(schema, "VERSION", len(steps))
+        with pytest.raises(QuietlyError, match="cannot be used"):
+            Store.open(database)
+    with Store.open(database) as store:
+        assert len(store.conversations()) == 50
+    steps = (*schema.STEPS, "ALTER TABLE conversations ADD COLUMN pinned REAL;")
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "STEPS", steps)
+        patch.setattr(schema, "VERSION", len(steps))
+        with Store.open(database) as store:
+            assert len(store.conversations()) == 50
+    refused(database, "was written by a newer Quietly")
+
+
+def test_anyone_who_opens_the_file_finds_every_column_explained(database: Path) -> None:
+    Store.open(database).close()
+    connection = sqlite3.connect(database)
+    tables = connection.execute("SELECT sql FROM sqlite_master WHERE name IN ('conversations', 'messages')")
+    text = "\n".join(sql for (sql,) in tables)
+    connection.close()
+    for column in ("title", "head", "content", "token_ids", "first_token_seconds", "created", "status"):
+        assert any(line.split()[:1] == [column] and "--" in line for line in text.splitlines()), column

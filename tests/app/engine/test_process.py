@@ -1,0 +1,92 @@
+"""What the worker's process may and may not do, and what it asks of the system.
+
+macOS is imitated here: unproven there.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from app.engine import limits
+
+GIB = 1024**3
+
+
+def run_python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_the_worker_refuses_every_connection():
+    done = run_python(
+        "import socket, sys\n"
+        "from app.engine.worker import _refuse_connections\n"
+        "sys.addaudithook(_refuse_connections)\n"
+        "for act in (lambda: socket.create_connection(('127.0.0.1', 9)), lambda: socket.socket().bind(('', 0))):\n"
+        "    try: act()\n"
+        "    except PermissionError as error: print(error)\n"
+    )
+    assert done.stdout == "The engine opens no connection.\n" * 2, done.stderr
+
+
+def test_without_the_systems_blas_the_carried_one_answers_within_two_seconds(starter, conversions):
+    done = run_python(
+        "import app.engine.blas as blas\n"
+        "blas._SYSTEM_NAMES = ()\n"
+        "print(blas.load_fast_blas())\n"
+        "import model, time\n"
+        "from pathlib import Path\n"
+        "from model.tokenizer import Turn\n"
+        f"loaded = model.load({str(starter)!r}, conversions=Path({str(conversions)!r}))\n"
+        "prompt = loaded.prompt([Turn('user', 'What is the capital of France?')])\n"
+        "generation = loaded.generation(loaded.session(), prompt, loaded.sampling({}), max_tokens=2)\n"
+        "list(generation)\n"
+        "print(generation.first_token_seconds)\n"
+    )
+    blas, seconds = done.stdout.splitlines()
+    assert "faiss-cpu" in blas
+    assert float(seconds) < 2
+
+
+class Mlx:
+    """Remembers the limits it was given."""
+
+    def __init__(self, working_set: int | None) -> None:
+        self._info = {} if working_set is None else {"max_recommended_working_set_size": working_set}
+        self.wired = self.cache = None
+
+    def device_info(self):
+        return self._info
+
+    def set_wired_limit(self, limit):
+        self.wired = limit
+
+    def set_cache_limit(self, limit):
+        self.cache = limit
+
+
+@pytest.mark.parametrize(("weights", "wired"), [(1 * GIB, 1 * GIB + GIB // 4 + GIB // 2), (40 * GIB, 12 * GIB)])
+def test_wired_memory_is_what_the_model_needs_and_never_more_than_recommended(weights, wired):
+    mlx = Mlx(12 * GIB)
+    limits.set_limits(mlx, weights=weights, kv=GIB // 4)
+    assert mlx.wired == wired
+    assert mlx.cache == 12 * GIB // 20
+
+
+def test_without_a_working_set_no_limit_is_set():
+    mlx = Mlx(None)
+    limits.set_limits(mlx, weights=GIB, kv=0)
+    assert mlx.wired is None and mlx.cache is None
+
+
+def test_only_macos_is_asked_for_a_thread_priority():
+    asked = []
+
+    class Library:
+        def pthread_set_qos_class_self_np(self, quality, priority):
+            asked.append((quality, priority))
+            return 0
+
+    assert limits.raise_thread_priority("darwin", Library())
+    assert not limits.raise_thread_priority("linux", Library())
+    assert asked == [(0x19, 0)]

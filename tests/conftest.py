@@ -1,0 +1,37 @@
+"""What all tests share: an installation of their own, and the starter where a real model is wanted."""
+
+from pathlib import Path
+
+import pytest
+
+from app.library.starter import starter_file
+from app.settings import Paths, paths
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees the developer's conversations, models or settings."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("QUIETLY_HOME", str(folder))
+    monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
+    return folder
+
+
+@pytest.fixture
+def places(home: Path) -> Paths:
+    """The folders of this test's installation."""
+    return paths()
+
+
+@pytest.fixture(scope="session")
+def starter() -> Path:
+    """The real starter model."""
+    path = starter_file()
+    assert path is not None, "the starter is missing: make test brings it"
+    return path
+
+
+@pytest.fixture(scope="session")
+def conversions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where GGUF files are converted to, once for all tests."""
+    return tmp_path_factory.mktemp("conversions")

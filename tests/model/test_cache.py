@@ -1,0 +1,119 @@
+"""Caches are exact: whatever was appended and taken back, a layer sees what the definition of its window says."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.cache import FullCache, RotatingCache, rewind
+from model.layers.attention import causal_mask
+
+HEADS, DIM = 2, 4
+
+
+def row(position: int, version: int = 0) -> np.ndarray:
+    """Keys that tell which position they stand for, and which of several tries at it."""
+    return np.full((1, HEADS, 1, DIM), position + version / 1000, np.float32)
+
+
+def rows(positions: list[float]) -> mx.array:
+    return mx.array(np.concatenate([row(0) + position for position in positions], axis=2))
+
+
+def seen(keys: mx.array, mask: mx.array | str | None, queries: int) -> list[list[float]]:
+    """For each new query the keys that it may look at, oldest first."""
+    values = np.array(keys)[0, 0, :, 0]
+    if mask is None or isinstance(mask, str):
+        allowed = np.tril(np.ones((queries, len(values)), bool), len(values) - queries)
+        if mask is None:
+            assert queries == 1
+    else:
+        allowed = np.array(mask)
+    return [[round(float(value), 3) for value in values[row]] for row in allowed]
+
+
+@given(
+    window=st.integers(1, 9),
+    slack=st.integers(1, 7),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(1, 12)), max_size=25),
+)
+def test_a_rotating_cache_shows_exactly_the_window(window, slack, steps):
+    cache = RotatingCache(window, slack)
+    history: list[float] = []
+    highest = 0
+    for version, (append, count) in enumerate(steps):
+        if append:
+            new = [len(history) + index + version / 1000 for index in range(count)]
+            mask = cache.make_mask(count)
+            keys, values = cache.update_and_fetch(rows(new), rows(new) + 0.5)
+            assert mx.array_equal(keys + 0.5, values)
+            history += new
+            expected = [
+                [round(value, 3) for value in history[max(0, end - window) : end]]
+                for end in range(len(history) - count + 1, len(history) + 1)
+            ]
+            assert seen(keys, mask, count) == expected
+            highest = max(highest, len(history))
+        else:
+            exact = cache.rewindable
+            assert len(history) - exact <= max(0, highest - slack)
+            assert cache.trim(count) == (count if count <= exact else 0)
+            if count <= exact:
+                del history[len(history) - count :]
+        assert cache.offset == len(history)
+
+
+@given(steps=st.lists(st.integers(-400, 400).filter(bool), max_size=12))
+def test_a_full_cache_keeps_everything_that_was_not_taken_back(steps):
+    cache = FullCache()
+    history: list[float] = []
+    for version, step in enumerate(steps):
+        if step > 0:
+            new = [len(history) + index + version / 1000 for index in range(step)]
+            keys, _ = cache.update_and_fetch(rows(new), rows(new))
+            history += new
+            assert np.allclose(np.array(keys)[0, 0, :, 0], history)
+        else:
+            assert cache.trim(-step) == (-step if -step <= len(history) else 0)
+            if -step <= len(history):
+                del history[len(history) + step :]
+        assert cache.offset == len(history)
+
+
+def test_the_slack_can_be_taken_back_however_many_tokens_came():
+    cache = RotatingCache(window=8, slack=5)
+    for position in range(100):
+        cache.update_and_fetch(rows([position]), rows([position]))
+        assert cache.rewindable >= min(5, position + 1)
+
+
+def test_memory_is_bounded_by_window_slack_and_chunk():
+    window, slack, chunk = 16, 8, 32
+    cache = RotatingCache(window, slack)
+    for start in range(0, 4096, chunk):
+        cache.update_and_fetch(rows(list(range(start, start + chunk))), rows(list(range(start, start + chunk))))
+    for position in range(4096, 4300):
+        cache.update_and_fetch(rows([position]), rows([position]))
+    bytes_a_position = 2 * HEADS * DIM * 4
+    assert cache.nbytes <= (window + slack + chunk) * bytes_a_position
+
+
+def test_layers_are_rewound_together_or_not_at_all():
+    full, rotating = FullCache(), RotatingCache(window=4, slack=2)
+    for position in range(40):
+        for cache in (full, rotating):
+            cache.update_and_fetch(rows([position]), rows([position]))
+    assert not rewind([full, rotating], rotating.rewindable + 1)
+    assert full.offset == rotating.offset == 40
+    assert rewind([full, rotating], rotating.rewindable)
+    assert full.offset == rotating.offset < 40
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 10, 64])
+def test_a_window_holds_the_query_itself_and_those_before_it(window):
+    mask = causal_mask(10, 10, window)
+    allowed = np.tril(np.ones((10, 10), bool)) if isinstance(mask, str) else np.array(mask)
+    for query in range(10):
+        visible = [key for key in range(10) if key <= query and (window is None or key > query - window)]
+        assert np.flatnonzero(allowed[query]).tolist() == visible

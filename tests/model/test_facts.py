@@ -1,0 +1,143 @@
+"""The costs that facts.py derives, against the published sizes of real models."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.config import Config, LayerQuantization, parse_config
+from model.facts import (
+    kv_bytes,
+    kv_bytes_per_token,
+    layer_kv_bytes,
+    parameters,
+    stored_bytes,
+    weight_bytes,
+)
+
+
+def shape(layers: int, hidden: int, heads: int, kv: int, inner: int, vocab: int, tied: bool, **more: object) -> Config:
+    fields: dict[str, object] = {
+        "model_type": "qwen2",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "intermediate_size": inner,
+        "vocab_size": vocab,
+        "tie_word_embeddings": tied,
+        **more,
+    }
+    return parse_config(fields, "a model")
+
+
+QWEN = {
+    "2.5-0.5B": shape(24, 896, 14, 2, 4864, 151936, True),
+    "2.5-1.5B": shape(28, 1536, 12, 2, 8960, 151936, True),
+    "2.5-3B": shape(36, 2048, 16, 2, 11008, 151936, True),
+    "2.5-7B": shape(28, 3584, 28, 4, 18944, 152064, False),
+    "2.5-14B": shape(48, 5120, 40, 8, 13824, 152064, False),
+    "2.5-32B": shape(64, 5120, 40, 8, 27648, 152064, False),
+    "2.5-72B": shape(80, 8192, 64, 8, 29568, 152064, False),
+    "1.5-0.5B": shape(24, 1024, 16, 16, 2816, 151936, True),
+    "1.5-1.8B": shape(24, 2048, 16, 16, 5504, 151936, False),
+    "1.5-4B": shape(40, 2560, 20, 20, 6912, 151936, False),
+    "1.5-7B": shape(32, 4096, 32, 32, 11008, 151936, False),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("2.5-0.5B", 494_032_768),
+        ("2.5-1.5B", 1_543_714_304),
+        ("2.5-3B", 3_085_938_688),
+        ("2.5-7B", 7_615_616_512),
+        ("2.5-14B", 14_770_033_664),
+        ("2.5-32B", 32_763_876_352),
+        ("2.5-72B", 72_706_203_648),
+        ("1.5-0.5B", 463_987_712),
+        ("1.5-1.8B", 1_836_828_672),
+        ("1.5-4B", 3_950_369_280),
+        ("1.5-7B", 7_721_324_544),
+    ],
+)
+def test_the_parameters_of_published_qwens_are_counted_exactly(name: str, count: int) -> None:
+    assert parameters(QWEN[name]).total == count
+
+
+@pytest.mark.parametrize(
+    ("name", "each"),
+    [("2.5-0.5B", 12_288), ("2.5-1.5B", 28_672), ("2.5-3B", 36_864), ("2.5-7B", 57_344), ("1.5-7B", 524_288)],
+)
+def test_a_token_of_context_costs_what_was_published(name: str, each: int) -> None:
+    assert kv_bytes_per_token(QWEN[name]) == each
+    assert kv_bytes(QWEN[name], 32_768) == 32_768 * each
+
+
+def test_a_llama_and_a_qwen3_are_counted_exactly() -> None:
+    smollm2 = parse_config(
+        {
+            "model_type": "llama",
+            "num_hidden_layers": 30,
+            "hidden_size": 576,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "intermediate_size": 1536,
+            "vocab_size": 49152,
+            "tie_word_embeddings": True,
+        },
+        "SmolLM2-135M",
+    )
+    assert parameters(smollm2).total == 134_515_008
+    qwen3 = replace(shape(28, 1024, 16, 8, 3072, 151936, True), head_dim=128, qkv_bias=False, qk_norm=True)
+    assert parameters(qwen3).total == 596_049_920
+
+
+def test_the_parts_of_a_model_are_told_apart() -> None:
+    parts = parameters(QWEN["2.5-7B"])
+    assert parts.embeddings == parts.head == 152064 * 3584
+    assert parts.norms == (2 * 28 + 1) * 3584
+    assert parts.attention == 28 * (2 * 3584 * 3584 + 2 * 3584 * 512 + 3584 + 2 * 512)
+    assert parts.feed_forward == 28 * 3 * 3584 * 18944
+
+
+def test_whether_the_head_is_its_own_is_asked_where_the_config_is_silent() -> None:
+    silent = replace(QWEN["2.5-0.5B"], tie_word_embeddings=None)
+    assert parameters(silent, tied=True).total == 494_032_768
+    assert parameters(silent).head == parameters(silent).embeddings
+    assert parameters(QWEN["2.5-7B"], tied=True).head > 0, "what the config says wins"
+
+
+def test_four_bits_in_groups_of_64_cost_four_and_a_half_bits() -> None:
+    config = QWEN["2.5-7B"]
+    parts = parameters(config)
+    vectors = parts.norms + 28 * (3584 + 2 * 512)
+    assert weight_bytes(config, LayerQuantization(64, 4)) == (parts.total - vectors) * 9 // 16 + 2 * vectors
+    assert weight_bytes(config) == 2 * parts.total
+    own = shape(28, 3584, 28, 4, 18944, 152064, False, quantization={"group_size": 64, "bits": 4})
+    assert stored_bytes(own) == weight_bytes(config, LayerQuantization(64, 4))
+    assert stored_bytes(config) == weight_bytes(config)
+
+
+def test_rows_that_no_group_divides_stay_at_sixteen_bits() -> None:
+    config = shape(1, 72, 2, 2, 128, 100, True)
+    down = 72 * 128
+    assert weight_bytes(config) - weight_bytes(config, LayerQuantization(64, 4)) == down * 2 - down * 9 // 16
+
+
+def test_a_sliding_layer_is_priced_as_its_window() -> None:
+    config = replace(QWEN["2.5-7B"], layer_windows=(None,) * 14 + (4096,) * 14)
+    full, sliding = layer_kv_bytes(config, 0, 32_768), layer_kv_bytes(config, 27, 32_768)
+    assert full == 8 * sliding
+    assert kv_bytes(config, 32_768) == 14 * (full + sliding)
+    assert kv_bytes(config, 100) == kv_bytes(QWEN["2.5-7B"], 100)
+
+
+@given(tokens=st.integers(0, 100_000), more=st.integers(0, 100_000), window=st.integers(1, 50_000))
+def test_a_cache_never_shrinks_and_never_exceeds_full_attention(tokens: int, more: int, window: int) -> None:
+    config = replace(QWEN["2.5-0.5B"], layer_windows=(None, window) * 12)
+    assert kv_bytes(config, tokens) <= kv_bytes(config, tokens + more)
+    assert kv_bytes(config, tokens) <= kv_bytes(QWEN["2.5-0.5B"], tokens)
+    assert kv_bytes(config, tokens, element=4) == 2 * kv_bytes(config, tokens)

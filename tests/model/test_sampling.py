@@ -1,0 +1,117 @@
+"""What may be drawn, in transformers' order, and that it is drawn as often as it should be."""
+
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model import ModelError, Sampling
+from model.sampling import Sampler, filtered
+
+logits_lists = st.lists(st.integers(-80, 80).map(lambda tenth: tenth / 10), min_size=2, max_size=30)
+
+
+def kept(logits: list[float], sampling: Sampling) -> set[int]:
+    result = np.array(filtered(mx.array(logits, mx.float32), sampling))
+    return set(np.flatnonzero(np.isfinite(result)).tolist())
+
+
+def reference(logits: list[float], sampling: Sampling) -> set[int]:
+    """The definition, in float64 and by loops: k first, then p over what is left, then min-p; ties stay together."""
+    scores = [value / sampling.temperature for value in logits]
+    left = set(range(len(scores)))
+    if 0 < sampling.top_k < len(scores):
+        kth = sorted(scores, reverse=True)[sampling.top_k - 1]
+        left = {token for token in left if scores[token] >= kth}
+    if sampling.top_p < 1:
+        mass = sum(math.exp(scores[token]) for token in left)
+        smallest = max(scores[token] for token in left)
+        before = 0.0
+        for token in sorted(left, key=lambda token: -scores[token]):
+            if before / mass < sampling.top_p:
+                smallest = scores[token]
+            before += math.exp(scores[token])
+        left = {token for token in left if scores[token] >= smallest}
+    if sampling.min_p > 0:
+        best = max(scores[token] for token in left)
+        left = {token for token in left if scores[token] >= best + math.log(sampling.min_p)}
+    return left
+
+
+@given(
+    logits=logits_lists,
+    temperature=st.sampled_from([0.3, 1.0, 1.7]),
+    top_k=st.integers(0, 12),
+    top_p=st.sampled_from([0.0, 0.13, 0.5, 0.87, 0.99, 1.0]),
+    min_p=st.sampled_from([0.0, 0.07, 0.53]),
+)
+def test_what_is_kept_is_what_the_definition_keeps(logits, temperature, top_k, top_p, min_p):
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    ours, theirs = kept(logits, sampling), reference(logits, sampling)
+    scores = np.array(logits) / temperature
+    # float32 may round a running sum across p: then the two differ by one value and its ties.
+    assert ours == theirs or len({scores[token] for token in ours ^ theirs}) == 1
+    assert int(np.argmax(scores)) in ours or scores[max(ours, key=lambda token: scores[token])] == scores.max()
+
+
+def draws(sampling: Sampling, logits: list[float], count: int = 4000, context: tuple[int, ...] = ()) -> np.ndarray:
+    sampler = Sampler(sampling, len(logits), context)
+    array = mx.array(logits)
+    return np.bincount([int(sampler(array).item()) for _ in range(count)], minlength=len(logits)) / count
+
+
+def test_draws_follow_the_distribution():
+    logits = [2.0, 1.0, 0.0, -1.0]
+    expected = np.exp(np.array(logits) / 0.8) / np.exp(np.array(logits) / 0.8).sum()
+    assert np.abs(draws(Sampling(temperature=0.8, seed=1), logits) - expected).max() < 0.03
+
+
+def test_a_seed_makes_a_run_repeatable():
+    sampling = Sampling(temperature=1.0, seed=7)
+    first, second = (
+        [int(sampler(mx.zeros(50)).item()) for _ in range(20)]
+        for sampler in (Sampler(sampling, 50), Sampler(sampling, 50))
+    )
+    other = Sampler(Sampling(temperature=1.0, seed=8), 50)
+    assert first == second != [int(other(mx.zeros(50)).item()) for _ in range(20)]
+
+
+def test_without_a_seed_two_runs_differ():
+    first, second = (
+        [int(sampler(mx.zeros(1000)).item()) for _ in range(8)]
+        for sampler in (Sampler(Sampling(), 1000), Sampler(Sampling(), 1000))
+    )
+    assert first != second
+
+
+def test_greedy_is_the_most_likely_token():
+    assert int(Sampler(Sampling(temperature=0), 4)(mx.array([0.1, 3.0, 2.9, -1.0])).item()) == 1
+
+
+def test_rows_beyond_the_tokenizer_are_never_drawn():
+    sampler = Sampler(Sampling(temperature=0), vocabulary=3)
+    assert int(sampler(mx.array([0.0, 1.0, 0.5, 99.0])).item()) == 1
+
+
+def test_the_repetition_penalty_counts_the_whole_context_and_what_was_just_drawn():
+    sampler = Sampler(Sampling(temperature=0, repetition_penalty=2.0), 4, context=[1])
+    logits = mx.array([2.5, 4.0, 1.5, -1.0])
+    assert [int(sampler(logits).item()) for _ in range(3)] == [0, 1, 1]  # 2.5 > 4/2; then 2 > 1.25 and 1.5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1},
+        {"top_p": 1.5},
+        {"min_p": -0.1},
+        {"temperature": math.nan},
+        {"repetition_penalty": 0},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(ModelError, match=next(iter(wrong))):
+        Sampling(**wrong)
