@@ -326,11 +326,9 @@ def _licence(card: Path) -> str | None:
 
 # --- what can run ---------------------------------------------------------------------------------
 
-_OURS = frozenset({"qwen2", "llama"})
-
 
 def _cannot_run(architecture: str, name: str) -> str | None:
-    if architecture in _OURS or (package := _mlx_lm()) is None:
+    if architecture in SHAPES or (package := _mlx_lm()) is None:
         return None
     for kind in (architecture, architecture.replace("-", "_")):
         if re.fullmatch(r"[\w.-]+", kind) and (package / "models" / f"{kind}.py").is_file():

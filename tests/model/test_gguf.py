@@ -393,6 +393,10 @@ def header(tensors: int = 0, entries: int = 0, body: bytes = b"", version: int =
         (header(entries=1, body=text(b"a") + struct.pack("<I", 99)), "unknown type"),
         (header(entries=1, body=text(b"a") + struct.pack("<IIQ", 9, 8, HUGE)), f"announces {HUGE} items"),
         (header(entries=1, body=text(b"a") + struct.pack("<IIQ", 9, 0, HUGE)), f"announces {HUGE} items"),
+        (
+            header(entries=1, body=text(b"a") + struct.pack("<IIQ", 9, 0, 99_999) + bytes(99_999)),
+            "announces 99999 items",
+        ),
         (header(entries=1, body=text(b"a") + struct.pack("<IIQ", 9, 9, 1)), "array of an unknown type"),
         (header(entries=1, body=text(b"a") + struct.pack("<IIQQ", 9, 8, 1, HUGE)), "ends inside its header"),
         (header(entries=1, body=text(b"\xff")), "is no text"),
