@@ -10,6 +10,9 @@ def main() -> None:
 
         run()
     elif sys.stdin.isatty() and sys.stdout.isatty():
+        import gc
+
+        gc.disable()  # until the first frame: `run_window` turns it on again
         from app.tui.app import run_window
 
         sys.exit(run_window())

@@ -1,0 +1,191 @@
+"""The Textual application: what the window is made of, its theme, its errors, its end.
+
+Collaborators come in from outside, and those that are slow to import come as functions: nothing of an engine
+or of the model library is imported before the first frame.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.theme import Theme
+from textual.worker import Worker, WorkerFailed, WorkerState
+
+from app.assets import asset
+from app.chat.store import Store
+from app.errors import QuietlyError
+from app.settings import Paths, paths
+from app.shelf import Shelf
+from app.tui import failures
+from app.tui.actions import ACTIONS
+from app.tui.screens.chat import NARROW, SHORT, ChatScreen
+from app.tui.turns import Conductor, PoolLike
+
+if TYPE_CHECKING:
+    from app.tui.library import Library
+
+_THEME = "theme"
+_TWICE = 2.0
+"""Seconds within which a second Ctrl+C quits."""
+
+
+class QuietlyApp(App[None]):
+    """The window and what lives as long as it does."""
+
+    TITLE = "Quietly"
+    CSS_PATH = asset("styles/quietly.tcss")
+    ENABLE_COMMAND_PALETTE = True
+    NOTIFICATION_TIMEOUT = 6
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.quit"),
+        Binding("ctrl+c", "help_quit", show=False, system=True, id="app.interrupt"),
+    ]
+
+    def __init__(
+        self,
+        store: Store,
+        pool: Callable[[], PoolLike],
+        library: "Library",
+        logs: Path,
+        today: Callable[[], date] = date.today,
+    ) -> None:
+        super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-short"), (SHORT, "-tall")]
+        self.store = store
+        self.library = library
+        self.shelf = Shelf(store)
+        self.conductor = Conductor(store, pool, self._pass_on, self.report)
+        self.chat = ChatScreen(store, self.shelf, self.conductor, library, today)
+        self._logs = logs
+        self._interrupted = 0.0
+        if (theme := store.remembered(_THEME)) in self.available_themes and theme is not None:
+            self.theme = theme
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.chat
+
+    def on_mount(self) -> None:
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
+
+    def on_chat_screen_shown(self) -> None:
+        # What was made until now stays for good: frozen, it is never looked through again.
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
+
+    def _pass_on(self, post: object) -> None:
+        """Give what the conductor posts to the window, also while another screen covers it."""
+        from textual.message import Message
+
+        if isinstance(post, Message):
+            self.chat.post_message(post)
+
+    def _remember_theme(self, theme: Theme) -> None:
+        try:
+            self.store.remember(_THEME, theme.name)
+        except QuietlyError as error:
+            self.notify(str(error), severity="error", markup=False)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        chat = self.chat
+        for action in ACTIONS:
+            if action.palette and (screen is chat or action.id in ("window.theme", "window.quit")):
+                keys = f"   {action.shown}" if action.shown else ""
+                yield SystemCommand(
+                    action.label,
+                    f"{action.says}{keys}",
+                    partial(self._act, chat, action.method),
+                )
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy by the system's own program where it is at hand, else ask the terminal (OSC 52)."""
+
+        def copy() -> None:
+            from app.tui import clipboard
+
+            if not clipboard.copy(text):
+                self.call_from_thread(super(QuietlyApp, self).copy_to_clipboard, text)
+
+        self._clipboard = text
+        self.run_worker(copy, thread=True, exit_on_error=False)
+
+    def _act(self, chat: ChatScreen, method: str) -> None:
+        self.run_worker(chat.run_action(method), exit_on_error=False)
+
+    # --- the end ---
+
+    def action_help_quit(self) -> None:
+        """Ctrl+C with nothing selected: stop what is being written; pressed twice, quit."""
+        if self.screen is self.chat and self.chat.stop_any():
+            return
+        now = time.monotonic()
+        if now - self._interrupted < _TWICE:
+            self.exit()
+            return
+        self._interrupted = now
+        self.notify("Press Ctrl+C again to quit.", timeout=_TWICE, markup=False)
+
+    async def on_unmount(self) -> None:
+        # The terminal is already the person's again; partial answers are kept, engines end.
+        await self.conductor.close()
+
+    # --- errors nobody foresaw ---
+
+    def report(self, error: BaseException) -> str:
+        """Write a redacted report; returns the sentence that says where."""
+        return failures.sentence(error, self._logs)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        error = event.worker.error
+        if event.state is WorkerState.ERROR and error is not None:
+            known = isinstance(error, QuietlyError)
+            said = str(error) if known else f"That did not work. {self.report(error)}"
+            self.notify(said, severity="error", timeout=10, markup=False)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual's way out for unhandled errors; its own prints a traceback with values of variables."""
+        self._return_code = 1
+        if self._exception is None:
+            # Test frameworks wait for this.
+            self._exception = error
+            self._exception_event.set()
+            self.conductor.save()
+            cause = error.error if isinstance(error, WorkerFailed) else error
+            said = f"Quietly had to stop; everything said so far is stored. {self.report(cause)}"
+            self.panic(Text(said))
+        else:
+            self._close_messages_no_wait()
+
+
+def run_window() -> int:
+    """Open the window on this installation's conversations; returns the exit status."""
+    # A collection before the first frame takes 20 to 30 ms and finds nothing.
+    gc.disable()
+    where = paths()
+    try:
+        store = Store.open(where.database)
+    except QuietlyError as error:
+        from app.tui.screens.refusal import refuse
+
+        return refuse(str(error))
+    with store:
+        from app.tui.library import Library
+
+        app = QuietlyApp(store, lambda: _pool(where), Library(where), where.logs)
+        app.run()
+        return app.return_code or 0
+
+
+def _pool(where: Paths) -> PoolLike:
+    from app.engine.pool import Pool
+
+    return Pool(where)

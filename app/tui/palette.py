@@ -1,0 +1,44 @@
+"""Lists to search and choose from, in the command palette. What is listed is data: never parsed as markup."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from textual.app import App
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+
+from app.chat.text import one_line
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing to choose; `detail` stands below it."""
+
+    name: str
+    detail: str
+    act: Callable[[], object]
+
+
+def choose(app: App[Any], placeholder: str, choices: Sequence[Choice]) -> None:
+    """Let the person search `choices` and act on one."""
+
+    class Choices(Provider):
+        async def discover(self) -> Hits:
+            for choice in choices:
+                name = one_line(choice.name)
+                yield DiscoveryHit(_shown(Content(name), choice), choice.act, text=name)
+
+        async def search(self, query: str) -> Hits:
+            matcher = self.matcher(query)
+            for choice in choices:
+                name = one_line(choice.name)
+                if (score := matcher.match(name)) > 0:
+                    yield Hit(score, _shown(matcher.highlight(name), choice), choice.act, text=name)
+
+    app.push_screen(CommandPalette(providers=[Choices], placeholder=placeholder))
+
+
+def _shown(name: Content, choice: Choice) -> Content:
+    # The palette reads `help` as markup, so the second line is part of the first.
+    return Content.assemble(name, "\n", (one_line(choice.detail, 80), "$foreground 60%"))

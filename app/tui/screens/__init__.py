@@ -1,0 +1,1 @@
+"""Whole-window screens, each imported when first opened."""

@@ -1,0 +1,69 @@
+"""Two small questions over the window: yes or no, and one line of text. They know nothing of what is asked
+about."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from app.assets import asset
+from app.tui.screens.guarded import GuardedModal
+
+
+class Confirm(GuardedModal[bool]):
+    """A question whose answer is yes or no; Escape is no."""
+
+    CSS_PATH = asset("styles/asking.tcss")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n", "answer(False)", "No", show=False, id="confirm.no"),
+        Binding("y", "answer(True)", "Yes", show=False, id="confirm.yes"),
+        Binding("left,up", "app.focus_previous", "Before", show=False, id="confirm.previous"),
+        Binding("right,down", "app.focus_next", "Next", show=False, id="confirm.next"),
+    ]
+
+    def __init__(self, question: str, yes: str, detail: str = "") -> None:
+        super().__init__()
+        self._question, self._yes, self._detail = question, yes, detail
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="question"):
+            yield Static(Content(self._question), id="text")
+            if self._detail:
+                yield Static(Content(self._detail), id="detail")
+            with Horizontal(id="answers"):
+                yield Button("Cancel", id="no", compact=True)
+                yield Button(self._yes, variant="error", id="yes", compact=True)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, answer: bool) -> None:
+        self.dismiss(answer)
+
+
+class AskLine(GuardedModal[str | None]):
+    """One line of text; Enter takes it, Escape leaves everything as it was."""
+
+    CSS_PATH = asset("styles/asking.tcss")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Leave", show=False, id="line.leave"),
+    ]
+
+    def __init__(self, question: str, value: str) -> None:
+        super().__init__()
+        self._question, self._value = question, value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="question"):
+            yield Static(Content(self._question), id="text")
+            yield Input(self._value, id="line", compact=True, max_length=200)
+            yield Static(Content("Enter keeps it, Esc leaves it as it was"), id="detail")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,96 @@
+"""A window over a real store, with engines and a library that the test plays."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import date
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from app.chat.store import Store
+from app.tui.app import QuietlyApp
+from app.tui.widgets.composer import Composer
+from tests.app.tui.window import LARGER, STARTER, FakeLibrary, FakePool
+
+
+class Window:
+    """The running window and what is behind it."""
+
+    def __init__(self, app: QuietlyApp, pool: FakePool, library: FakeLibrary, pilot: Pilot[None]) -> None:
+        self.app, self.pool, self.library, self.pilot = app, pool, library, pilot
+        self.store = app.store
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Let the window work until something is true."""
+        for _ in range(1000):
+            if true():
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("what was waited for did not come")
+
+    async def ready(self) -> None:
+        """Wait for the page and the models."""
+        await self.until(lambda: self.app.shelf.models or len(self.app.screen_stack) > 1)
+        await self.pilot.pause()
+
+    async def ask(self, text: str) -> None:
+        """Write `text` and send it; returns when the engine has it."""
+        turns = len(self.pool.turns)
+        self.composer.focus()
+        self.composer.load_text(text)
+        await self.pilot.press("enter")
+        await self.until(lambda: len(self.pool.turns) > turns)
+
+    async def ended(self) -> None:
+        """Wait until nothing is being written."""
+        await self.until(lambda: not self.app.conductor.lives)
+        await self.pilot.pause()
+
+    @property
+    def composer(self) -> Composer:
+        return self.app.chat.query_one(Composer)
+
+    @property
+    def notices(self) -> str:
+        return "\n".join(notice.message for notice in self.app._notifications)
+
+    @property
+    def page(self) -> str:
+        """Everything on the screen, as text."""
+        height = self.app.size.height
+        lines = self.app.screen._compositor.render_strips(self.app.size)
+        return "\n".join("".join(segment.text for segment in line) for line in lines[:height])
+
+
+Opener = Callable[..., AbstractAsyncContextManager[Window]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "conversations.sqlite3") as store:
+        yield store
+
+
+@pytest.fixture
+def opened(store: Store, tmp_path: Path) -> Opener:
+    """Open the window: `async with opened() as window`."""
+
+    @asynccontextmanager
+    async def open_window(
+        library: FakeLibrary | None = None,
+        pool: FakePool | None = None,
+        size: tuple[int, int] = (100, 30),
+        **others: object,
+    ) -> AsyncIterator[Window]:
+        pool, library = pool or FakePool(), library or FakeLibrary(STARTER, LARGER)
+        today = others.get("today", date.today)
+        assert callable(today)
+        app = QuietlyApp(store, lambda: pool, library, tmp_path / "logs", today)
+        async with app.run_test(size=size) as pilot:
+            window = Window(app, pool, library, pilot)
+            await window.ready()
+            yield window
+
+    return open_window

@@ -1,0 +1,58 @@
+"""How the window looks: pictures at three sizes in a dark and a light theme, and the first screen of all."""
+
+import time
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from textual.pilot import Pilot
+
+from app.chat.store import Store
+from app.tui.app import QuietlyApp
+from app.tui.widgets.composer import Composer
+from tests.app.tui.window import ANSWER, BROKEN, LARGER, STARTER, FakeLibrary, FakePool, converse
+
+
+class Compare(Protocol):
+    def __call__(self, app: QuietlyApp, *, terminal_size: tuple[int, int], run_before: object) -> bool: ...
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Wait for the page and the models, and for the cursor to stand still."""
+    app = pilot.app
+    assert isinstance(app, QuietlyApp)
+    while not app.chat.query("#transcript"):
+        await pilot.pause()
+    app.chat.query_one(Composer).cursor_blink = False
+    while not app.shelf.models and app.screen is app.chat:
+        await pilot.pause()
+    while app.shelf.models and app.conductor.loaded(app.shelf.models[0].path) is None:
+        await pilot.pause()
+    await app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A few conversations; the last one has been answered."""
+    for title in ("Bread with little yeast", "散歩の計画", "Explain KV caches to a cook"):
+        converse(store, title, ANSWER)
+    converse(store, "What is the capital of France, and what should one know about it?", ANSWER)
+    return store
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
+@pytest.mark.parametrize("size", [(60, 18), (100, 30), (200, 50)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_a_conversation(
+    snap_compare: Compare, filled: Store, tmp_path: Path, size: tuple[int, int], theme: str
+) -> None:
+    filled.remember("theme", theme)
+    today = date.fromtimestamp(time.time())
+    app = QuietlyApp(filled, FakePool, FakeLibrary(STARTER, LARGER, BROKEN), tmp_path, lambda: today)
+    assert snap_compare(app, terminal_size=size, run_before=settle)
+
+
+def test_the_first_screen_of_all(snap_compare: Compare, store: Store, tmp_path: Path) -> None:
+    app = QuietlyApp(store, FakePool, FakeLibrary(), tmp_path)
+    assert snap_compare(app, terminal_size=(100, 30), run_before=settle)

@@ -1,0 +1,225 @@
+"""Talking: what is asked is stored first, what comes is stored as it comes, nothing that ends an answer loses it."""
+
+from pathlib import Path
+
+import pytest
+
+from app.chat.store import Store
+from app.tui.widgets.sidebar import Sidebar
+from tests.app.tui.conftest import Opener
+from tests.app.tui.window import LARGER, FakePool, converse
+
+
+async def test_an_answer_streams_and_is_stored_with_what_it_took(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("What is the capital of France?")
+        question, answer = store.branch(store.conversations()[0].id)
+        assert (question.content, answer.status) == ("What is the capital of France?", "writing")
+        turn = window.pool.turns[0]
+        turn.read(8, 12)
+        await window.until(lambda: "reading the prompt 8 of 12" in window.page)
+        turn.say("It is ")
+        turn.say("Paris.")
+        await window.until(lambda: "It is Paris." in window.page)
+        await window.until(lambda: store.branch(question.conversation)[1].content == "It is Paris.")
+        turn.finish()
+        await window.ended()
+        answer = store.branch(question.conversation)[1]
+        assert (answer.content, answer.status, answer.token_ids) == ("It is Paris.", "complete", (100, 101))
+        assert answer.fingerprint == "print of starter.gguf"
+        assert "2.0 tok/s · TTFT 0.25 s" in window.page
+        assert "ctx 14 / 8,192" in window.page
+
+
+async def test_the_next_question_carries_the_whole_branch_with_exact_tokens(opened: Opener) -> None:
+    async with opened() as window:
+        await window.ask("One?")
+        window.pool.turns[0].say("Two.")
+        window.pool.turns[0].finish()
+        await window.ended()
+        await window.ask("Three?")
+        sent = window.pool.turns[1].messages
+        assert [(message.role, message.content) for message in sent] == [
+            ("user", "One?"),
+            ("assistant", "Two."),
+            ("user", "Three?"),
+        ]
+        assert (sent[1].token_ids, sent[1].model) == ((100,), "print of starter.gguf")
+        assert window.pool.turns[0].session == window.pool.turns[1].session
+        window.pool.turns[1].finish()
+        await window.ended()
+
+
+async def test_escape_stops_and_keeps_what_there_is(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("Tell me a long story")
+        window.pool.turns[0].say("Once upon a time")
+        await window.until(lambda: "Once upon" in window.page)
+        await window.pilot.press("escape")
+        await window.ended()
+        answer = store.branch(store.conversations()[0].id)[1]
+        assert (answer.content, answer.status) == ("Once upon a time", "stopped")
+        assert "stopped" in window.page
+
+
+async def test_ctrl_c_stops_an_answer_before_it_quits(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("Tell me")
+        window.pool.turns[0].say("Well")
+        await window.pilot.press("ctrl+c")
+        await window.ended()
+        assert store.branch(store.conversations()[0].id)[1].status == "stopped"
+        await window.pilot.press("ctrl+c", "ctrl+c")
+        await window.until(lambda: window.app._exit)
+
+
+async def test_a_dead_engine_leaves_the_window_and_the_partial_answer(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("Hello?")
+        window.pool.turns[0].say("Half an ans")
+        await window.until(lambda: "Half an ans" in window.page)
+        window.pool.turns[0].die()
+        await window.ended()
+        answer = store.branch(store.conversations()[0].id)[1]
+        assert (answer.content, answer.status) == ("Half an ans", "interrupted")
+        assert "The engine stopped unexpectedly; ask again." in window.page
+        await window.ask("Once more?")
+        assert [message.content for message in window.pool.turns[1].messages][1] == "Half an ans"
+        window.pool.turns[1].finish()
+        await window.ended()
+
+
+async def test_a_refused_question_stays_and_is_asked_together_with_the_next(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("First")
+        window.pool.turns[0].fail("The prompt is longer than the context; shorten it.")
+        await window.ended()
+        assert store.branch(store.conversations()[0].id)[1].status == "failed"
+        assert "longer than the context" in window.page
+        await window.ask("Second")
+        assert [(message.role, message.content) for message in window.pool.turns[1].messages] == [
+            ("user", "First\n\nSecond")
+        ]
+        window.pool.turns[1].finish()
+        await window.ended()
+
+
+async def test_a_model_that_cannot_be_loaded_says_so_and_loses_no_question(opened: Opener, store: Store) -> None:
+    pool = FakePool()
+    pool.refuses[Path("/models/starter.gguf")] = "starter: the file ends early; get it again."
+    async with opened(pool=pool) as window:
+        await window.until(lambda: "ends early" in window.notices)
+        window.composer.load_text("Are you there?")
+        await window.pilot.press("enter")
+        await window.ended()
+        question, answer = store.branch(store.conversations()[0].id)
+        assert (question.content, answer.status) == ("Are you there?", "failed")
+        assert "ends early" in answer.note
+
+
+async def test_text_sent_while_an_answer_is_written_stays_in_the_composer(opened: Opener) -> None:
+    async with opened() as window:
+        await window.ask("One")
+        window.composer.load_text("Two")
+        await window.pilot.press("enter")
+        assert window.composer.text == "Two"
+        assert "An answer is being written" in window.notices
+        window.pool.turns[0].finish()
+        await window.ended()
+
+
+async def test_an_answer_goes_on_in_the_background_and_is_live_when_one_returns(opened: Opener, store: Store) -> None:
+    other = converse(store, "Something else", "An old answer")
+    async with opened() as window:
+        await window.pilot.press("ctrl+n")
+        await window.ask("Long one")
+        first = window.app.conductor.lives[0].conversation
+        window.pool.turns[0].say("Begun")
+        await window.until(lambda: "Begun" in window.page)
+        window.app.chat.open_conversation(other)
+        await window.until(lambda: "An old answer" in window.page)
+        window.pool.turns[0].say(" and continued")
+        await window.until(lambda: store.branch(first)[1].content == "Begun and continued")
+        assert "continued" not in window.page
+        window.app.chat.open_conversation(first)
+        await window.until(lambda: "Begun and continued" in window.page)
+        window.pool.turns[0].say(" to the end.")
+        await window.until(lambda: "to the end." in window.page)
+        window.app.chat.open_conversation(other)
+        window.pool.turns[0].finish()
+        await window.ended()
+        assert store.branch(first)[1].status == "complete"
+
+
+async def test_two_conversations_are_answered_one_after_the_other(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("First")
+        await window.pilot.press("ctrl+n")
+        window.composer.load_text("Second")
+        await window.pilot.press("enter")
+        await window.until(lambda: len(window.app.conductor.lives) == 2)
+        await window.until(lambda: "waiting for the engine" in window.page)
+        assert len(window.pool.turns) == 1
+        window.pool.turns[0].finish()
+        await window.until(lambda: len(window.pool.turns) == 2)
+        window.pool.turns[1].say("Now")
+        window.pool.turns[1].finish()
+        await window.ended()
+        assert [store.branch(one.id)[1].status for one in store.conversations()] == ["complete", "complete"]
+
+
+async def test_a_waiting_question_can_be_stopped(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("First")
+        await window.pilot.press("ctrl+n")
+        window.composer.load_text("Second")
+        await window.pilot.press("enter")
+        await window.until(lambda: len(window.app.conductor.lives) == 2)
+        await window.pilot.press("escape")
+        await window.until(lambda: len(window.app.conductor.lives) == 1)
+        assert store.branch(store.conversations()[0].id)[-1].status == "stopped"
+        window.pool.turns[0].finish()
+        await window.ended()
+
+
+async def test_switching_the_model_applies_to_the_next_answer_and_the_next_start(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("One")
+        window.pool.turns[0].finish()
+        await window.ended()
+        window.app.chat.query_one(Sidebar).focus_models()
+        await window.pilot.press("down", "enter")
+        await window.until(lambda: LARGER.path in window.pool.known)
+        await window.ask("Two")
+        assert window.pool.turns[1].checkpoint == LARGER.path
+        window.pool.turns[1].say("From the larger one")
+        window.pool.turns[1].finish()
+        await window.ended()
+        assert store.branch(store.conversations()[0].id)[-1].model == LARGER.name
+    async with opened() as window:
+        assert window.app.shelf.chosen == LARGER
+
+
+async def test_quitting_in_the_middle_stores_what_came_and_closes_the_engines(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.ask("One")
+        window.pool.turns[0].say("Partial")
+        await window.until(lambda: "Partial" in window.page)
+        await window.pilot.press("ctrl+q")
+    answer = store.branch(store.conversations()[0].id)[1]
+    assert (answer.content, answer.status) == ("Partial", "interrupted")
+    assert window.pool.closed
+
+
+async def test_an_engine_that_does_not_stop_is_left_behind(
+    opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.tui.turns.PATIENCE", 0.05)
+    async with opened() as window:
+        await window.ask("One")
+        monkeypatch.setattr(window.pool.turns[0], "stop", lambda: None)
+        window.pool.turns[0].say("Stuck")
+        await window.until(lambda: "Stuck" in window.page)
+        await window.pilot.press("escape")
+        await window.ended()
+        assert store.branch(store.conversations()[0].id)[1].status == "stopped"

@@ -1,0 +1,60 @@
+"""How numbers and days read, and that the table of actions holds together."""
+
+from datetime import date, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from app.tui.actions import ACTIONS, TYPED
+from app.tui.screens.chat import ChatScreen
+from app.tui.words import Part, context, day, fitting, percent, size, speed
+
+
+def test_sizes_have_about_three_digits_and_binary_units() -> None:
+    assert [size(count) for count in (0, 999, 1000, 98_362_432, 4_300_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.0 KiB",
+        "93.8 MiB",
+        "4.0 GiB",
+    ]
+
+
+def test_days_read_as_one_says_them() -> None:
+    today = date(2026, 3, 12)
+
+    def said(year: int, month: int, number: int, hour: int) -> str:
+        return day(datetime(year, month, number, hour).timestamp(), today)
+
+    assert said(2026, 3, 12, 23) == "Today"
+    assert said(2026, 3, 11, 1) == "Yesterday"
+    assert said(2026, 3, 9, 12) == "Monday"
+    assert said(2026, 1, 2, 12) == "2 January"
+    assert said(2025, 1, 2, 12) == "2 January 2025"
+
+
+def test_what_was_not_measured_is_not_said() -> None:
+    assert speed(None, None, None) == "" and speed(1, 0.0, 0.25) == "TTFT 0.25 s"
+    assert context(None, None) == "" and context(512, 8192) == "ctx 512 / 8,192"
+
+
+@given(st.integers(0, 10**15), st.integers(0, 10**15))
+def test_no_progress_is_above_a_hundred(done: int, total: int) -> None:
+    said = percent(done, total)
+    assert said == "…" or int(said.removesuffix(" %")) <= 100
+
+
+@given(st.lists(st.builds(Part, st.text(max_size=12), st.integers(0, 9)), max_size=8), st.integers(0, 60))
+def test_what_is_kept_fits_and_nothing_lighter_is_kept_instead(parts: list[Part], width: int) -> None:
+    kept = fitting(parts, width, 3)
+    assert not kept or sum(cell_len(part.text) + 3 for part in kept) - 3 <= width
+    dropped = [part.weight for part in parts if part.text and part not in kept]
+    assert not dropped or not kept or max(dropped) <= max(part.weight for part in kept)
+
+
+def test_every_action_can_be_done_and_has_a_name_of_its_own() -> None:
+    assert len({action.id for action in ACTIONS}) == len(ACTIONS)
+    assert all(hasattr(ChatScreen, f"action_{action.method}") for action in ACTIONS)
+    assert all(action.keys or action.typed for action in ACTIONS)
+    assert all(typed.startswith("/") for typed in TYPED)

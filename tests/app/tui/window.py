@@ -1,0 +1,197 @@
+"""What the window's tests share: a pool of engines and a library that answer without a model."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.chat.store import Store
+from app.engine.protocol import ChatMessage, Delta, Event, Finished, Loaded, Progress, SamplingOptions
+from app.errors import QuietlyError
+from app.tui.library import Offers, Recommended
+
+ENGINES = {"starter": Path("/models/starter.gguf"), "larger": Path("/models/larger")}
+
+
+class EngineDied(QuietlyError):
+    kind = "engine"
+
+
+@dataclass(frozen=True)
+class Model:
+    """The fields of an installed model that the window reads."""
+
+    name: str
+    path: Path
+    source: str = "folder"
+    size: int = 98_000_000
+    context: int | None = 8192
+    problem: str | None = None
+
+
+STARTER = Model("starter", Path("/models/starter.gguf"), "starter")
+LARGER = Model("Qwen2.5 7B Instruct", Path("/models/larger"), "hub", 4_300_000_000, 32768)
+BROKEN = Model("broken", Path("/models/broken"), problem="broken has no config.json; download it again.")
+
+
+class FakeTurn:
+    """An answer that the test writes."""
+
+    def __init__(self, pool: "FakePool", checkpoint: Path, messages: Sequence[ChatMessage], session: str) -> None:
+        self.pool, self.checkpoint, self.messages, self.session = pool, checkpoint, messages, session
+        self.events: asyncio.Queue[Event | Exception] = asyncio.Queue()
+        self.stopped = False
+        self.written = 0
+
+    @property
+    def facts(self) -> Loaded | None:
+        return self.pool.loaded(self.checkpoint)
+
+    def say(self, text: str, part: str = "answer") -> None:
+        self.written += 1
+        self.events.put_nowait(Delta(1, part, text))
+
+    def read(self, done: int, total: int) -> None:
+        self.events.put_nowait(Progress(1, "prefill", done, total))
+
+    def finish(self, reason: str = "stop") -> None:
+        ids = tuple(range(100, 100 + self.written))
+        self.events.put_nowait(
+            Finished(1, reason, 12, 0, self.written, ids, 0.1, 0.25, 0.5 * max(1, self.written - 1), 0)
+        )
+
+    def die(self, sentence: str = "The engine stopped unexpectedly; ask again.") -> None:
+        self.pool.known.pop(self.checkpoint, None)
+        self.events.put_nowait(EngineDied(sentence))
+
+    def fail(self, sentence: str) -> None:
+        self.events.put_nowait(QuietlyError(sentence))
+
+    def stop(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.finish("cancelled")
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            event = await self.events.get()
+            if isinstance(event, Exception):
+                raise event
+            yield event
+            if isinstance(event, Finished):
+                return
+
+
+class FakePool:
+    """Loads at once, and answers what the test says."""
+
+    def __init__(self) -> None:
+        self.known: dict[Path, Loaded] = {}
+        self.turns: list[FakeTurn] = []
+        self.forgotten: list[str] = []
+        self.refuses: dict[Path, str] = {}
+        self.holds: asyncio.Event | None = None
+        self.closed = False
+        self._ids = itertools.count(1)
+
+    def ask(self, checkpoint: Path, messages: Sequence[ChatMessage], *, session: str) -> FakeTurn:
+        self._load(checkpoint)
+        self.turns.append(FakeTurn(self, checkpoint, messages, session))
+        return self.turns[-1]
+
+    def _load(self, checkpoint: Path) -> Loaded:
+        if checkpoint in self.refuses:
+            raise QuietlyError(self.refuses[checkpoint])
+        return self.known.setdefault(
+            checkpoint,
+            Loaded(
+                1, "llama", f"print of {checkpoint.name}", 134_000_000, 4.5, 8192, "CPU", 10**8, 0.4, SamplingOptions()
+            ),
+        )
+
+    async def load(self, checkpoint: Path, progress: Callable[[Progress], None]) -> Loaded:
+        progress(Progress(1, "load", 43, 100))
+        if self.holds is not None:
+            await self.holds.wait()
+        return self._load(checkpoint)
+
+    def loaded(self, checkpoint: Path) -> Loaded | None:
+        return self.known.get(checkpoint)
+
+    def forget(self, session: str) -> None:
+        self.forgotten.append(session)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeLibrary:
+    """A machine with the models a test gives it."""
+
+    def __init__(self, *models: Model) -> None:
+        self.found = list(models)
+        self.starter: Path | None = STARTER.path
+        self.downloading: asyncio.Event | None = None
+        self.cancelled = False
+
+    def models(self, folders: Sequence[Path]) -> Sequence[Model]:
+        return [*self.found, *(Model(folder.name, folder) for folder in folders)]
+
+    def offers(self) -> Offers:
+        return Offers(
+            "Apple M4, 16.0 GiB of memory, macOS 15.6, Metal",
+            Recommended("Qwen2.5 7B Instruct", "mlx-community/Qwen2.5-7B-Instruct-4bit", 4_300_000_000, "Apache-2.0"),
+            self.starter,
+        )
+
+    def folder(self, typed: str, folders: Sequence[Path]) -> Path:
+        if not Path(typed).is_dir():
+            raise QuietlyError(f"{typed} is not a folder with a model; name one that holds config.json.")
+        return Path(typed)
+
+    async def download(self, model: Recommended, progress: Callable[[int, int], None]) -> Path:
+        progress(1_000_000_000, model.size)
+        if self.downloading is not None:
+            try:
+                await self.downloading.wait()
+            except asyncio.CancelledError:
+                self.cancelled = True
+                raise
+        self.found.append(LARGER)
+        return LARGER.path
+
+    async def bring_starter(self) -> Path:
+        self.found.append(STARTER)
+        return STARTER.path
+
+
+ANSWER = """The short answer: **Paris**.
+
+A few facts about the city:
+
+- about 2.1 million people live within its limits
+- the Seine runs through it from east to west
+
+```python
+def capital(country: str) -> str:
+    return {"France": "Paris"}[country]
+```
+"""
+
+
+def converse(store: Store, question: str, answer: str, model: str = "starter", title: str = "") -> int:
+    """A stored conversation of one question and its answer."""
+    made = store.create(title=title, model=model)
+    asked = store.ask(made.id, None, question)
+    begun = store.begin_answer(made.id, asked.id, model, {})
+    store.finish(
+        begun.id,
+        "complete",
+        answer=answer,
+        prompt_tokens=412,
+        completion_tokens=100,
+        first_token_seconds=0.31,
+        decode_seconds=2.35,
+    )
+    return made.id

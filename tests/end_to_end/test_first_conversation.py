@@ -1,0 +1,142 @@
+"""The real program in a real terminal with a real model: a person's first evening with Quietly."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.chat.store import Store
+from app.library.local import hub_cache
+from tests.checkpoints import speaking_checkpoint
+from tests.terminal import WINDOW, Terminal
+
+ENTER, ESCAPE = "\r", "\x1b"
+CTRL_E, CTRL_N, CTRL_Q = "\x05", "\x0e", "\x11"
+
+
+@pytest.fixture
+def installation(home: Path, conversions: Path, starter: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with the starter converted, a second model in the Hub's cache, and a folder for exports."""
+    (home / "cache").mkdir(parents=True)
+    (home / "cache" / "converted").symlink_to(conversions, target_is_directory=True)
+    snapshot = hub_cache() / "models--tests--babbler" / "snapshots" / "0123456789abcdef"
+    speaking_checkpoint(snapshot)
+    refs = snapshot.parent.parent / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(snapshot.name)
+    (home / "Downloads").mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def opened(installation: Path, tmp_path: Path) -> Iterator[Callable[[], Terminal]]:
+    terminals: list[Terminal] = []
+
+    def window() -> Terminal:
+        terminals.append(Terminal(WINDOW, tmp_path))
+        return terminals[-1]
+
+    yield window
+    for terminal in terminals:
+        terminal.close()
+
+
+def test_ask_stream_stop_switch_export_quit_reopen(opened, places, installation):
+    window = opened()
+    window.until("Ask anything", "starter")
+    window.type("What is the capital of France?" + ENTER)
+    window.until("The capital of France is Paris.", "tok/s")
+
+    window.type("Write a very long story about the sea." + ENTER)
+    window.until("Write a very long story", "writing")
+    window.type(ESCAPE)
+    window.until("stopped", gone="writing")
+
+    window.type(CTRL_E)
+    window.until("Downloads")
+    (exported,) = (installation / "Downloads").glob("*.md")
+    assert "The capital of France is Paris." in exported.read_text()
+
+    switch_model(window, "babbler")
+    window.type("hello" + ENTER)
+    window.until("hello", "writing")
+    window.type(ESCAPE)
+    window.until("hello", "tok/s", gone="writing")
+
+    window.type(CTRL_Q)
+    assert window.ends() == 0
+
+    again = opened()
+    again.until("What is the capital of France?", "Paris", "hello")
+    again.type(CTRL_Q)
+    assert again.ends() == 0
+
+    with Store.open(places.database) as store:
+        branch = store.branch(store.latest().id)
+    assert [message.role for message in branch] == ["user", "assistant"] * 3
+    assert [message.status for message in branch[1::2]] == ["complete", "stopped", "stopped"]
+    assert branch[3].content
+    assert [message.model for message in branch[1::2]] == ["starter", "starter", "babbler"]
+
+
+def switch_model(window: Terminal, name: str) -> None:
+    """By keyboard, through the palette."""
+    window.type("\x10")
+    window.until("Search for commands")
+    window.type("model")
+    window.until("Switch model")
+    window.type(ENTER)
+    window.until(name)
+    window.type(name + ENTER)
+    window.until(f"● {name}", within=30)
+
+
+def test_kill_9_of_the_engine_leaves_the_window_and_the_partial_answer(opened, places):
+    window = opened()
+    window.until("Ask anything", "● starter")
+    window.type("Write a very long story about the sea." + ENTER)
+    window.until("Write a very long story", "writing")
+    (engine,) = window.children()
+    partial = partial_answer(places, window)
+    os.kill(engine, signal.SIGKILL)
+    window.until("The engine stopped unexpectedly")
+
+    window.type("What is the capital of France?" + ENTER)
+    window.until("The capital of France is Paris.")
+    window.type(CTRL_Q)
+    assert window.ends() == 0
+    with Store.open(places.database) as store:
+        branch = store.branch(store.latest().id)
+    assert branch[1].status == "interrupted"
+    assert branch[1].content.startswith(partial)
+
+
+def partial_answer(places, window: Terminal) -> str:
+    """The answer's stored part, once there is one."""
+    with Store.open(places.database) as store:
+        while True:
+            window._look(0.2)
+            content = store.branch(store.latest().id)[-1].content
+            if content:
+                return content
+
+
+def test_kill_9_of_the_window_keeps_the_question_and_the_partial_answer(opened, places):
+    window = opened()
+    window.until("Ask anything", "● starter")
+    window.type("Write a very long story about the sea." + ENTER)
+    window.until("Write a very long story", "writing")
+    partial = partial_answer(places, window)
+    os.kill(window.pid, signal.SIGKILL)
+
+    again = opened()
+    again.until("Write a very long story", "interrupted")
+    again.type(CTRL_Q)
+    assert again.ends() == 0
+    with Store.open(places.database) as store:
+        question, answer = store.branch(store.latest().id)
+    assert question.content == "Write a very long story about the sea."
+    assert answer.status == "interrupted" and answer.content.startswith(partial)

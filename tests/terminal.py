@@ -1,0 +1,75 @@
+"""A person at a terminal: starts a program in a real pty, types, and looks at the screen."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pexpect
+import pyte
+
+WINDOW = [sys.executable, "-P", "-m", "app"]
+
+
+class Terminal:
+    """A program in a pty of `columns` by `rows`; its screen is kept by a terminal emulator."""
+
+    def __init__(self, command: Sequence[str], cwd: Path, columns: int = 110, rows: int = 32) -> None:
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self._process = pexpect.spawn(
+            command[0],
+            list(command[1:]),
+            cwd=str(cwd),
+            dimensions=(rows, columns),
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8"},
+            timeout=60,
+        )
+        self._process.delaybeforesend = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def text(self) -> str:
+        """What is on the screen."""
+        return "\n".join(line.rstrip() for line in self._screen.display)
+
+    def type(self, keys: str) -> None:
+        self._process.send(keys)
+
+    def until(self, *wanted: str, gone: str = "", within: float = 60) -> str:
+        """Watch the screen until every text of `wanted` is on it and `gone` is not; returns the screen."""
+        deadline = time.monotonic() + within
+        while not all(text in self.text for text in wanted) or (gone and gone in self.text):
+            left = deadline - time.monotonic()
+            assert left > 0, f"the screen never showed {wanted} without {gone!r}:\n{self.text}"
+            self._look(left)
+        return self.text
+
+    def _look(self, seconds: float) -> None:
+        try:
+            self._stream.feed(self._process.read_nonblocking(65536, timeout=min(seconds, 1)))
+        except pexpect.TIMEOUT:
+            pass
+        except pexpect.EOF:
+            raise AssertionError(f"the program ended; its last screen:\n{self.text}") from None
+
+    def ends(self, within: float = 15) -> int:
+        """Wait for the program's end; returns its exit status."""
+        self._process.expect(pexpect.EOF, timeout=within)
+        self._stream.feed(self._process.before)
+        self._process.wait()
+        return self._process.exitstatus if self._process.exitstatus is not None else -self._process.signalstatus
+
+    def children(self) -> list[int]:
+        """The process ids of the program's children, engines among them."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def close(self) -> None:
+        if self._process.isalive():
+            self._process.kill(signal.SIGKILL)
+        self._process.close()
