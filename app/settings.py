@@ -5,14 +5,13 @@ person's alone: folders are 0700, files 0600.
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import platformdirs
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """The folders of one installation. Nothing is created by naming them; `private_folder` creates."""
 
     data: Path

@@ -3,9 +3,10 @@ comes first."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from app.settings import Paths
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from app.library.local import InstalledModel
 
 
-@dataclass(frozen=True)
-class Recommended:
+class Recommended(msgspec.Struct, frozen=True):
     """The model from the catalogue that this machine runs best."""
 
     name: str
@@ -24,8 +24,7 @@ class Recommended:
     licence: str
 
 
-@dataclass(frozen=True)
-class Offers:
+class Offers(msgspec.Struct, frozen=True):
     """What a person can begin with here."""
 
     machine: str

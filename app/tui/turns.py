@@ -8,10 +8,10 @@ so.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from textual.message import Message as Post
 
 from app.errors import QuietlyError
@@ -48,8 +48,7 @@ class PoolLike(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(eq=False)
-class Live:
+class Live(msgspec.Struct, eq=False):
     """An answer that is being written."""
 
     conversation: int
@@ -67,35 +66,34 @@ class Live:
     prompt_tokens: int | None = None
     turn: TurnLike | None = None
     task: "asyncio.Task[None] | None" = None
-    write_due: asyncio.TimerHandle | None = field(default=None, repr=False)
+    write_due: asyncio.TimerHandle | None = None
 
 
-@dataclass
 class AnswerEnded(Post):
     """An answer is complete, stopped or failed, and stored as such."""
 
-    live: Live
-    status: "Outcome"
-    note: str
+    def __init__(self, live: Live, status: "Outcome", note: str) -> None:
+        super().__init__()
+        self.live, self.status, self.note = live, status, note
 
 
-@dataclass
 class ModelMoved(Post):
     """A model began loading, came further, is ready, or could not be loaded (`sentence`)."""
 
-    path: Path
-    sentence: str = ""
+    def __init__(self, path: Path, sentence: str = "") -> None:
+        super().__init__()
+        self.path, self.sentence = path, sentence
 
 
-@dataclass
 class Trouble(Post):
     """Something that a person should know and that ended nothing."""
 
-    sentence: str
+    def __init__(self, sentence: str) -> None:
+        super().__init__()
+        self.sentence = sentence
 
 
-@dataclass(frozen=True)
-class Loading:
+class Loading(msgspec.Struct, frozen=True):
     """How far a model has come."""
 
     stage: str

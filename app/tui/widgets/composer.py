@@ -3,7 +3,6 @@
 It knows nothing of conversations: it posts what was written and is emptied by whoever took it.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
@@ -26,11 +25,12 @@ class Composer(TextArea):
         Binding("alt+right,alt+f", "cursor_word_right", "Word right", show=False, id="composer.word_right"),
     ]
 
-    @dataclass
     class Submitted(Message):
         """The person wants `text` sent. The composer keeps it until told otherwise."""
 
-        text: str
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(

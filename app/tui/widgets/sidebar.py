@@ -5,10 +5,10 @@ they are made safe here and never parsed as markup. Marks are signs, not colours
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar, Literal
 
+import msgspec
 from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -33,8 +33,7 @@ _WIDTH = 27
 """Cells of a row: the sidebar's width without its border, padding and scrollbar."""
 
 
-@dataclass(frozen=True)
-class ModelRow:
+class ModelRow(msgspec.Struct, frozen=True):
     """A model as the sidebar shows it; `key` comes back when it is chosen."""
 
     key: str
@@ -45,8 +44,7 @@ class ModelRow:
     chosen: bool
 
 
-@dataclass(frozen=True)
-class ConversationRow:
+class ConversationRow(msgspec.Struct, frozen=True):
     """A conversation as the sidebar shows it."""
 
     key: int
@@ -139,25 +137,24 @@ class Sidebar(Vertical):
 
     ADD = "add"
 
-    @dataclass
-    class ModelChosen(Message):
-        key: str
-
-    @dataclass
     class AddModel(Message):
-        pass
+        """The person wants another model."""
 
-    @dataclass
-    class ConversationChosen(Message):
-        key: int
+    class ModelChosen(Message):
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
 
-    @dataclass
-    class RenameAsked(Message):
-        key: int
+    class _OnConversation(Message):
+        def __init__(self, key: int) -> None:
+            super().__init__()
+            self.key = key
 
-    @dataclass
-    class DeleteAsked(Message):
-        key: int
+    class ConversationChosen(_OnConversation): ...
+
+    class RenameAsked(_OnConversation): ...
+
+    class DeleteAsked(_OnConversation): ...
 
     def __init__(
         self, conversations: Sequence[ConversationRow] = (), current: int | None = None, id: str | None = None

@@ -3,8 +3,7 @@
 It is given finished words and lays them out; on a narrow terminal the least important give way.
 """
 
-from dataclasses import dataclass
-
+import msgspec
 from rich.cells import cell_len
 from textual.content import Content
 from textual.reactive import reactive
@@ -15,8 +14,7 @@ from app.tui.words import Part, fitting
 _GAP = "  │  "
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What the line says; an empty field is not shown."""
 
     model: str = ""

@@ -1,0 +1,59 @@
+"""From exec to the first frame, in a real pty, beside an empty Textual app: `python -m tests.benchmarks.start [rounds]`.
+
+The two alternate, so that whatever else the machine does meets both. Ours opens a home with 200 conversations.
+"""
+
+import os
+import pty
+import select
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.chat.store import Store
+
+EMPTY = "from textual.app import App; from textual.widgets import Label\n" + (
+    "class Empty(App):\n    def compose(self): yield Label('first frame')\nEmpty().run()"
+)
+OURS = [str(Path(sys.executable).with_name("quietly"))]  # as a person starts it
+
+
+def seconds_to(text: bytes, command: Sequence[str], environment: dict[str, str]) -> float:
+    """Start `command` in a pty of 110 by 32 and wait until it has painted `text`."""
+    started = time.perf_counter()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(command[0], list(command), environment)
+    seen = b""
+    deadline = started + 30
+    while text not in seen and time.perf_counter() < deadline:
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 65536)
+    taken = time.perf_counter() - started
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    return taken
+
+
+def main(rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "QUIETLY_HOME": home, "TERM": "xterm-256color", "COLUMNS": "110", "LINES": "32"}
+        with Store.open(Path(home) / "data" / "conversations.sqlite3") as store:
+            for number in range(200):
+                conversation = store.create(model="starter")
+                store.ask(conversation.id, None, f"Question {number}")
+        empty, ours = [], []
+        for _ in range(rounds):
+            empty.append(seconds_to(b"first frame", [sys.executable, "-c", EMPTY], environment))
+            ours.append(seconds_to(b"sk anything", OURS, environment))
+    print(f"empty Textual app   median {statistics.median(empty):.3f} s   least {min(empty):.3f} s")
+    print(f"Quietly             median {statistics.median(ours):.3f} s   least {min(ours):.3f} s")
+    print(f"ratio               median {statistics.median(ours) / statistics.median(empty):.2f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)
