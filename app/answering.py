@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from app.chat.store import Message, Outcome, Store
 from app.engine.protocol import ChatMessage, Finished, Loaded
 
+STORE_EVERY = 0.25
+"""Seconds between two writes of a growing answer: what a power cut may cost."""
+
 NOTES = {
     "context": "The context is full: the model can read no further. Begin a new conversation.",
     "length": "The answer reached its greatest length.",
@@ -50,9 +53,9 @@ def record(
     note: str = "",
     facts: Loaded | None = None,
     finished: Finished | None = None,
-) -> None:
+) -> Message:
     """Keep how an answer ended: `facts` of the model that wrote it and what it took, as far as known."""
-    store.finish(
+    return store.finish(
         message,
         status,
         answer=answer,

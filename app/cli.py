@@ -1,11 +1,14 @@
 """The commands of the shell: ask, export, models, doctor. Each prints what was asked for and nothing else."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -33,11 +36,27 @@ app.add_typer(models_app, name="models")
 def run() -> None:
     """Run the command of this process. Errors become one sentence on standard error and exit status 1."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except QuietlyError as error:
-        sys.exit(visible(str(error)))
+        _fail(visible(str(error)))
     except BrokenPipeError:
-        sys.exit(1)  # whoever read our output has gone
+        _fail("")  # whoever read our output has gone
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _fail(f"Standard output cannot be written: {error.strerror}.")
+
+
+def _fail(sentence: str) -> NoReturn:
+    """Leave with status 1. What standard output could not take is given up, or Python would complain about it."""
+    if sentence:
+        print(sentence, file=sys.stderr)
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
 
 
 def _show_version(wanted: bool) -> None:
@@ -64,9 +83,9 @@ def ask(
     model: Annotated[str | None, typer.Option("-m", "--model", help="A model by name or folder.")] = None,
     system: Annotated[str, typer.Option("-s", "--system", help="How the model is to behave.")] = "",
     continued: Annotated[bool, typer.Option("-c", "--continue", help="Go on in the latest conversation.")] = False,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer, in tokens.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, max=1 << 40, help="The longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 is the most likely answer.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Makes a run repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=(1 << 64) - 1, help="Makes a run repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print text, token counts and timings as JSON.")] = False,
 ) -> None:
     """Answer once. Standard output is only the answer; the conversation is kept."""
@@ -78,10 +97,11 @@ def ask(
         conversation = _conversation(store, system, continued)
         sampling = SamplingOptions(temperature=temperature, seed=seed)
         answer = _Answer(store, conversation, chosen.path, chosen.name, sampling, max_tokens)
-        asyncio.run(answer.write(text, (lambda piece: None) if as_json else _print_piece))
-    if as_json:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(answer.write(text, (lambda piece: None) if as_json else _print_piece))
+    if as_json and answer.finished:
         print(msgspec.json.encode(answer.facts()).decode())
-    elif not answer.text.endswith("\n"):
+    elif not as_json and not answer.text.endswith("\n"):
         print()
     if answer.status != "complete":
         raise typer.Exit(130 if answer.status == "stopped" else 1)
@@ -91,7 +111,10 @@ def _question(words: Sequence[str]) -> str:
     """The words of the command line, with standard input below them where it is not a keyboard."""
     parts = [" ".join(words)]
     if not sys.stdin.isatty():
-        parts.append(sys.stdin.read())
+        piped = sys.stdin.buffer.read()
+        if b"\0" in piped:
+            raise QuietlyError("Standard input is no text: a model reads words, send it those.")
+        parts.append(piped.decode(errors="replace"))
     text = "\n\n".join(part.strip() for part in parts if part.strip())
     if not text:
         raise QuietlyError('Nothing was asked: write `quietly ask "..."`, or send the question to its standard input.')
@@ -133,13 +156,14 @@ class _Answer:
         self._name = name
         self._sampling = sampling
         self._max_tokens = max_tokens
-        self._finished: Any = None
+        self.finished: Any = None
 
     async def write(self, question: str, show: Callable[[str], None]) -> None:
-        """Ask and keep the answer. Ctrl+C stops it and keeps what there is; QuietlyError where there is none."""
-        from app.answering import NOTES, prompt_of, record, session_of
+        """Ask and keep the answer as it comes. Ctrl+C stops it and keeps what there is; QuietlyError where there is
+        none."""
+        from app.answering import NOTES, STORE_EVERY, prompt_of, record, session_of
         from app.engine.pool import Pool
-        from app.engine.protocol import Delta
+        from app.engine.protocol import Delta, Finished
 
         store, conversation = self._store, self._conversation
         asked = store.ask(conversation.id, conversation.head, question)
@@ -147,6 +171,7 @@ class _Answer:
         chosen = {key: value for key, value in msgspec.structs.asdict(self._sampling).items() if value is not None}
         answer = store.begin_answer(conversation.id, asked.id, self._name, chosen)
         note = ""
+        stored = time.monotonic()
         pool = Pool()
         turn = pool.ask(
             self._checkpoint,
@@ -155,7 +180,7 @@ class _Answer:
             sampling=self._sampling,
             max_tokens=self._max_tokens,
         )
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, turn.stop)
+        _on_signals(turn.stop)
         try:
             async for event in turn:
                 if isinstance(event, Delta) and event.part == "answer":
@@ -163,13 +188,19 @@ class _Answer:
                     show(event.text)
                 elif isinstance(event, Delta):
                     self.reasoning += event.text
-                else:
-                    self._finished = event
-            self.status = "stopped" if self._finished.reason == "cancelled" else "complete"
-            note = NOTES.get(self._finished.reason, "")
+                elif isinstance(event, Finished):
+                    self.finished = event
+                if time.monotonic() - stored > STORE_EVERY:
+                    store.write(answer.id, self.text, self.reasoning)
+                    stored = time.monotonic()
+            self.status = "stopped" if self.finished.reason == "cancelled" else "complete"
+            note = NOTES.get(self.finished.reason, "")
         except QuietlyError as error:
             self.status = "interrupted" if self.text else "failed"
             note = str(error)
+            raise
+        except (OSError, asyncio.CancelledError):
+            self.status = "stopped"  # by a reader who has gone, or a second Ctrl+C
             raise
         finally:
             record(
@@ -180,13 +211,13 @@ class _Answer:
                 reasoning=self.reasoning,
                 note=note,
                 facts=turn.facts,
-                finished=self._finished if self.status in ("complete", "stopped") else None,
+                finished=self.finished if self.status in ("complete", "stopped") else None,
             )
             await pool.close()
 
     def facts(self) -> dict[str, Any]:
         """What `--json` prints."""
-        finished = self._finished
+        finished = self.finished
         return {
             "text": self.text,
             "reasoning": self.reasoning,
@@ -202,6 +233,21 @@ class _Answer:
             "tokens_per_second": round(finished.tokens_per_second, 2),
             "memory_bytes": finished.memory,
         }
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Let the first signal that asks this process to end `stop` the answer, and the second end everything."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+
+    def first() -> None:
+        for each in signals:
+            loop.add_signal_handler(each, task.cancel)
+        stop()
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for each in signals:
+        loop.add_signal_handler(each, first)
 
 
 def _model(store: Store, reference: str | None) -> "InstalledModel":
@@ -277,7 +323,7 @@ def get(name: Annotated[str, typer.Argument(help='"starter", or organisation/nam
     from app.library.starter import NAME, install_starter, starter_file
 
     if name == NAME:
-        path = starter_file() or install_starter(lambda line: print(visible(line), file=sys.stderr))
+        path = starter_file() or asyncio.run(install_starter(lambda line: print(visible(line), file=sys.stderr)))
         print(visible(str(path)))
         return
     from app.library.download import fetch
@@ -288,6 +334,29 @@ def get(name: Annotated[str, typer.Argument(help='"starter", or organisation/nam
     path = asyncio.run(fetch(name, paths().models, show))
     print(file=sys.stderr)
     print(visible(str(path)))
+
+
+# --- inspect --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A model by name or folder, or a config.json.")],
+    context: Annotated[
+        int | None, typer.Option(min=1, max=1 << 40, help="Tokens of conversation; by default all it can take.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Show what a model is made of and what it costs, from its configuration alone."""
+    from app import inspecting
+    from app.shelf import Shelf
+
+    with Store.open(paths().database) as store:
+        told = inspecting.inspect(model, context, Shelf(store).folders)
+    if as_json:
+        print(msgspec.json.encode(inspecting.as_json(told)).decode())
+    else:
+        inspecting.show(told)
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------------

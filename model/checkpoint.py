@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import mlx.core as mx
 import mlx.nn as nn
 
 from model.config import (
@@ -21,6 +20,7 @@ from model.config import (
     parse_quantization,
     read_fields,
     read_object,
+    with_window,
 )
 from model.errors import ModelError
 from model.language_model import LanguageModel, Traits
@@ -28,7 +28,8 @@ from model.registry import OURS, mlx_lm_network
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
 from model.weights.gguf import convert
-from model.weights.place import Files, Placement, on_gpu
+from model.weights.place import Files, Placement
+from model.weights.precision import NumberType, bring_in, this_device
 from model.weights.safetensors import shards
 
 Stage = Literal["convert", "load"]
@@ -41,13 +42,22 @@ _SAMPLES, _SAMPLE = 16, 64 * 1024
 def load(
     path: str | Path,
     *,
+    dtype: NumberType | None = None,
+    window: int | None = None,
+    window_layers: int | None = None,
     conversions: Path | None = None,
     progress: LoadProgress = lambda stage, done, total: None,
 ) -> LanguageModel:
     """Open a checkpoint: a folder with config.json and safetensors, or a GGUF file.
 
-    A GGUF file is converted once into `conversions` (by default the user's cache folder) and opened from there. Ours is
-    the architecture where we have it, else mlx-lm's. ModelError names the file and the way out.
+    A GGUF file is converted once into `conversions` (by default the user's cache folder) and opened from there. Ours
+    is the architecture where we have it, else mlx-lm's. ModelError names the file and the way out, a NaN in the weights
+    included.
+
+    For experts: `dtype` is the type to compute in; by default it is what suits checkpoint and device, and float16 is
+    refused where the model does not hold in it. `window` puts a sliding window of so many tokens on the top
+    `window_layers` layers (all of them, by default) of a checkpoint that was trained without: off the distribution it
+    knows, and labelled so in `Traits.notes`.
     """
     source = Path(path).expanduser()
     folder = source
@@ -59,26 +69,35 @@ def load(
         )
     elif not source.is_dir():
         raise ModelError(f"{source} is not a model folder; give one that holds config.json and weights.")
-    name = source.stem if source.suffix.lower() == ".gguf" else source.name
+    name = source.stem if source.suffix.lower() == ".gguf" else source.absolute().name
     fields = read_fields(folder)
     kind = parse_model_type(fields, name)
     files = shards(folder)
     tokenizer = Tokenizer.from_folder(folder) if (folder / "tokenizer.json").exists() else None
 
+    notes: tuple[str, ...] = ()
+    settings = ""
     if kind in OURS:
         config = parse_config(fields, name)
-        network: Any = _own_network(config, name, files, lambda done, total: progress("load", done, total))
+        if window is not None:
+            layers = config.num_hidden_layers if window_layers is None else window_layers
+            config = with_window(config, window, layers)
+            notes = (f"A window of {window:,} tokens was put on {layers} layers; it was not trained with one.",)
+            settings = f"window {window} {layers}"
+        network: Any = _own_network(config, name, files, dtype, lambda done, total: progress("load", done, total))
         rows, context, implementation = config.vocab_size, config.context, "quietly"
         quantization = config.quantization
     else:
-        network = mlx_lm_network(folder, kind)
-        mx.eval(network.parameters())
+        if window is not None:
+            raise ModelError(f"{name} runs in mlx-lm's implementation, where no window can be put on it.", "request")
         implementation = "mlx-lm"
         text = fields.get("text_config")
         language = text if isinstance(text, dict) else fields  # multimodal checkpoints nest what concerns us
         rows = _whole_number(language, "vocab_size", default=1 << 24)
         context = _whole_number(language, "max_position_embeddings", default=4096)
         quantization = _mlx_quantization(fields, name)
+        read = _whole_number(language, "vocab_size", default=256)
+        network = _foreign_network(folder, kind, read, dtype, lambda done, total: progress("load", done, total))
     network.eval()
     return LanguageModel(
         network,
@@ -87,12 +106,13 @@ def load(
             path=source,
             architecture=kind,
             implementation=implementation,
-            fingerprint=_fingerprint(folder, files),
+            fingerprint=_fingerprint(folder, files, settings),
+            notes=notes,
             parameters=_weight_count(files, quantization),
             bits=quantization.default.bits if quantization else None,
             vocabulary=_vocabulary(name, rows, tokenizer),
             context=context,
-            chunk=512 if on_gpu() else 64,
+            chunk=512 if this_device().gpu else 64,
             defaults=_generation_defaults(folder, name),
         ),
         tokenizer,
@@ -105,12 +125,23 @@ def _default_conversions() -> Path:
     return platformdirs.user_cache_path("Quietly", appauthor=False) / "converted"
 
 
-def _own_network(config: Config, name: str, files: Files, progress: Callable[[int, int], None]) -> nn.Module:
+def _own_network(
+    config: Config, name: str, files: Files, dtype: NumberType | None, progress: Callable[[int, int], None]
+) -> nn.Module:
     # A head that is not stored is the embedding, whatever the configuration says.
     stored_head = any("lm_head.weight" in tensors for tensors in files.values())
     tied = bool(config.tie_word_embeddings) or not stored_head
     network = OURS[config.model_type](dataclasses.replace(config, tie_word_embeddings=tied))
-    Placement(network, config, files, name, tied).fill(progress)
+    Placement(network, config, files, name, tied, dtype).fill(progress)
+    return network
+
+
+def _foreign_network(
+    folder: Path, kind: str, vocabulary: int, dtype: NumberType | None, progress: Callable[[int, int], None]
+) -> Any:
+    network = mlx_lm_network(folder, kind)
+    network.eval()
+    bring_in(network.module, network, folder.name, kind, vocabulary, dtype, progress)
     return network
 
 
@@ -174,12 +205,12 @@ def _generation_defaults(folder: Path, name: str) -> Sampling:
         raise ModelError(f"{name}: generation_config.json: {error}") from None
 
 
-def _fingerprint(folder: Path, files: Files) -> str:
-    """A short name for exactly these weights, configuration and tokenizer.
+def _fingerprint(folder: Path, files: Files, settings: str) -> str:
+    """A short name for exactly these weights, configuration, tokenizer and settings that change what they compute.
 
     Weights are known by their header and by samples, not by every byte: opening a model should not read it twice.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(settings.encode())
     for small in ("config.json", "tokenizer.json"):
         if (folder / small).exists():
             digest.update((folder / small).read_bytes())

@@ -10,7 +10,7 @@ import json
 import math
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, NoReturn, cast, get_args
@@ -111,6 +111,26 @@ class Config:
         if rope.type == "yarn" and rope.original_max_position_embeddings is not None:
             return max(self.max_position_embeddings, int(rope.original_max_position_embeddings * rope.factor))
         return self.max_position_embeddings
+
+
+def with_window(config: Config, window: int, layers: int) -> Config:
+    """The same model with its top `layers` layers sliding over `window` tokens, a token's own included.
+
+    The layers below keep what they have, and a layer that slides already keeps the narrower window. Such a model is
+    off the distribution it was trained on: answers get worse, most of all once the conversation is longer than the
+    window. ModelError "request" where there is no such window, or are not that many layers.
+    """
+    if window < 1:
+        raise ModelError(f"A window of {window} tokens holds nothing; choose a larger one.", "request")
+    if not 0 <= layers <= config.num_hidden_layers:
+        raise ModelError(
+            f"{layers} layers cannot slide in a model of {config.num_hidden_layers}; choose 0 to "
+            f"{config.num_hidden_layers}.",
+            "request",
+        )
+    kept = config.num_hidden_layers - layers
+    top = tuple(min(window, own or window) for own in config.layer_windows[kept:])
+    return replace(config, layer_windows=config.layer_windows[:kept] + top)
 
 
 def read_config(folder: Path) -> Config:

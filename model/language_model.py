@@ -7,11 +7,12 @@ from typing import Any
 
 import mlx.core as mx
 
+from model.cache import CacheOptions, KVQuantisation
 from model.errors import ModelError
 from model.generation import THINK_OPEN, Generation, TextFlow, Token
 from model.network import Network
 from model.sampling import Sampling
-from model.session import Progress, Session
+from model.session import Progress, Session, SessionOptions
 from model.tokenizer import Tokenizer, Turn
 
 
@@ -37,6 +38,8 @@ class Traits:
     """Tokens of a prompt read between two looks at cancellation."""
     defaults: Sampling
     """The checkpoint's own generation defaults."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how it runs, a sentence each."""
 
 
 class LanguageModel:
@@ -44,8 +47,13 @@ class LanguageModel:
 
     def __init__(self, network: Network, traits: Traits, tokenizer: Tokenizer | None) -> None:
         self.traits = traits
-        self._network = network
+        self.network = network
         self._tokenizer = tokenizer
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids that end an answer; none where there is no tokenizer to say so."""
+        return self._tokenizer.eos_ids if self._tokenizer else frozenset()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -67,20 +75,36 @@ class LanguageModel:
             mask = attention_mask[None] if attention_mask is not None else None
             return self.logits(tokens[None], mask)[0]
         if attention_mask is None:
-            return self._network(tokens).astype(mx.float32)
+            return self.network(tokens).astype(mx.float32)
         real = attention_mask.astype(mx.bool_)
         # Tokens first, padding behind: no causal model looks ahead, so that nothing sees padding, whatever the layers.
         order = mx.argsort(mx.where(real, 0, 1) * tokens.shape[1] + mx.arange(tokens.shape[1]), axis=1)
-        compact = self._network(mx.take_along_axis(tokens, order, axis=1)).astype(mx.float32)
+        compact = self.network(mx.take_along_axis(tokens, order, axis=1)).astype(mx.float32)
         back = mx.argsort(order, axis=1)[..., None]
         return mx.where(real[..., None], mx.take_along_axis(compact, back, axis=1), 0.0)
 
-    def session(self, context: int | None = None) -> Session:
-        """A conversation's live state. `context`: tokens it may hold, at most and by default what was trained."""
+    def session(
+        self,
+        context: int | None = None,
+        *,
+        rolling: bool = False,
+        quantisation: KVQuantisation | None = None,
+    ) -> Session:
+        """A conversation's live state. `context`: tokens it may hold, at most and by default what was trained.
+
+        For the advanced: with `rolling`, a full context forgets its oldest tokens but the first few, and the
+        conversation goes on up to the trained length; `quantisation` keeps keys and values in fewer bits.
+        """
         if context is not None and context < 1:
             raise ModelError(f"A context of {context} tokens holds nothing; choose a larger one.", "request")
         held = min(context or self.traits.context, self.traits.context)
-        return Session(self._network, held, self.traits.chunk)
+        caches = CacheOptions(quantisation, held if rolling else None)
+        return self.session_with(context=self.traits.context if rolling else held, caches=caches)
+
+    def session_with(self, context: int, caches: CacheOptions) -> Session:
+        """A session by exactly these options; `session` is the way to find good ones."""
+        options = SessionOptions(context, self.traits.chunk, caches)
+        return Session(self.network, options, self.traits.fingerprint)
 
     def generate(
         self,
@@ -127,7 +151,7 @@ class LanguageModel:
             tokens,
             sampling,
             vocabulary=self.traits.vocabulary,
-            ends=self._tokenizer.eos_ids if self._tokenizer else frozenset(),
+            ends=self.ends,
             flow=TextFlow(self._tokenizer, stops, thinking) if self._tokenizer else None,
             max_tokens=max_tokens,
             progress=progress,

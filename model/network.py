@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
+from model.cache import CacheOptions
+
 
 class Network(Protocol):
     """Token ids in, logits out; one architecture with its weights."""
@@ -15,5 +17,5 @@ class Network(Protocol):
         With `caches`, the tokens follow what these hold, and are added to them. One cache a layer, from `make_cache`.
         """
 
-    def make_cache(self) -> list[Any]:
-        """Fresh, empty caches, one a layer."""
+    def make_cache(self, options: CacheOptions) -> list[Any]:
+        """Fresh, empty caches, one a layer. ModelError("request") for options that the architecture does not have."""

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from model.cache import FullCache, LayerCache, RotatingCache
+from model.cache import CacheOptions, FullCache, LayerCache, RotatingCache
 from model.config import Config
+from model.errors import ModelError
 from model.layers.attention import Mask, attend, causal_mask
 from model.layers.feed_forward import SwiGLU
 from model.layers.rope import RotaryEmbedding
@@ -51,9 +52,8 @@ class Attention(nn.Module):
             queries, keys = self.q_norm(queries), self.k_norm(keys)
         offset = cache.offset if cache else 0
         queries, keys = self.rope(queries, offset), self.rope(keys, offset)
-        if cache:
-            keys, values = cache.update_and_fetch(keys, values)
-        mixed = attend(queries, keys, values, mask)
+        seen_keys, seen_values = cache.update_and_fetch(keys, values) if cache else (keys, values)
+        mixed = attend(queries, seen_keys, seen_values, mask)
         return self.o_proj(mixed.swapaxes(1, 2).reshape(batch, length, -1))
 
 
@@ -107,6 +107,7 @@ class Model(nn.Module):
         self.model = Backbone(config)
         self.tied = bool(config.tie_word_embeddings)
         self.windows = config.layer_windows
+        self.head_dim = config.head_dim
         if not self.tied:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -120,6 +121,21 @@ class Model(nn.Module):
         logits: mx.array = self.model.embed_tokens.as_linear(hidden) if self.tied else self.lm_head(hidden)
         return logits
 
-    def make_cache(self) -> list[LayerCache]:
+    def make_cache(self, options: CacheOptions) -> list[LayerCache]:
         """A growing cache for each layer with full attention, a rotating one for each with a window."""
-        return [FullCache() if window is None else RotatingCache(window) for window in self.windows]
+        packed = options.quantisation
+        if packed and self.head_dim % packed.group_size:
+            raise ModelError(
+                f"Keys of {self.head_dim} numbers cannot be quantised in groups of {packed.group_size}; "
+                "choose a group size that divides them.",
+                "request",
+            )
+
+        def cache(window: int | None) -> LayerCache:
+            if window is not None:
+                return RotatingCache(window, options.slack, quantisation=packed)
+            if options.rolling_window is not None:
+                return RotatingCache(options.rolling_window, options.slack, options.sinks, packed)
+            return FullCache(packed)
+
+        return [cache(window) for window in self.windows]

@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from model import qwen2
+from model.cache import CacheOptions, ForeignCache, FullCache, RotatingCache
 from model.config import Config
 from model.errors import ModelError
 
@@ -24,21 +25,62 @@ OURS: Mapping[str, Callable[[Config], nn.Module]] = MappingProxyType(
 
 
 class MlxLmNetwork(nn.Module):
-    """An architecture of mlx-lm behind our interface: its own module, its own caches."""
+    """An architecture of mlx-lm behind our interface: its own module, our caches where it takes them."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, name: str) -> None:
         super().__init__()
         self.module = module
+        self._name = name
+        self._takes_ours: bool | None = None
 
     def __call__(self, tokens: mx.array, caches: Sequence[Any] | None = None, last: int | None = None) -> mx.array:
-        logits: mx.array = self.module(tokens, cache=caches)
+        inner = [cache.inner if isinstance(cache, ForeignCache) else cache for cache in caches] if caches else None
+        logits: mx.array = self.module(tokens, cache=inner)
         return logits if last is None else logits[:, -last:]
 
-    def make_cache(self) -> list[Any]:
+    def make_cache(self, options: CacheOptions) -> list[Any]:
+        """Ours in place of mlx-lm's plain and rotating ones: they trim exactly and take snapshots."""
+        if options != CacheOptions():
+            raise ModelError(
+                f"{self._name} runs in mlx-lm's implementation, which has no quantised or rolling cache here; "
+                "turn these options off for it.",
+                "request",
+            )
+        if self._takes_ours is None:
+            self._takes_ours = self._same_with_ours()
+        theirs = self._their_caches()
+        return [_stand_in(cache) for cache in theirs] if self._takes_ours else [ForeignCache(c) for c in theirs]
+
+    def _their_caches(self) -> list[Any]:
         from mlx_lm.models.cache import make_prompt_cache
 
         caches: list[Any] = make_prompt_cache(self.module)
         return caches
+
+    def _same_with_ours(self) -> bool:
+        """Whether a few tokens give the same logits over our caches: some modules look inside their own."""
+        tokens = mx.array([[0, 1, 2, 1]])
+        results: list[mx.array] = []
+        for caches in (self._their_caches(), [_stand_in(cache) for cache in self._their_caches()]):
+            try:
+                self(tokens[:, :3], caches)
+                results.append(self(tokens[:, 3:], caches))
+                mx.eval(results[-1])
+            except Exception:
+                return False
+        theirs, ours = results
+        return bool(mx.allclose(theirs, ours, rtol=1e-2, atol=1e-2).item())
+
+
+def _stand_in(cache: Any) -> Any:
+    """Our cache for one of mlx-lm's that means the same; what we have none for is wrapped."""
+    from mlx_lm.models.cache import KVCache, RotatingKVCache
+
+    if type(cache) is KVCache:
+        return FullCache()
+    if type(cache) is RotatingKVCache and cache.keep == 0:
+        return RotatingCache(cache.max_size, CacheOptions().slack)
+    return ForeignCache(cache)
 
 
 def mlx_lm_network(folder: Path, model_type: str) -> MlxLmNetwork:
@@ -62,4 +104,4 @@ def mlx_lm_network(folder: Path, model_type: str) -> MlxLmNetwork:
         raise ModelError(
             f"{folder.name}: mlx-lm cannot open it ({reason}); download it again or choose another model."
         ) from error
-    return MlxLmNetwork(module)
+    return MlxLmNetwork(module, folder.name)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from functools import wraps
+from itertools import pairwise
 from types import BuiltinMethodType, GeneratorType
 from typing import Any
 
@@ -316,6 +317,37 @@ def _title(value: Any) -> Any:
     return FILTERS["title"](text)
 
 
+def _batch(value: Any, linecount: Any, fill_with: Any = None) -> Any:
+    _current.get().step(0 if fill_with is None else max(0, _width(linecount)))  # it fills the last one at once
+    return FILTERS["batch"](value, linecount, fill_with)
+
+
+def _slice(value: Any, slices: int, fill_with: Any = None) -> list[list[Any]]:
+    """Columns: as long as each other, or the first ones longer by one; the others filled up."""
+    items = list(value)
+    _current.get().step(len(items) + max(0, _width(slices)))
+    length, longer = divmod(len(items), slices)
+    starts = [n * length + min(n, longer) for n in range(slices + 1)]
+    columns = [items[start:end] for start, end in pairwise(starts)]
+    if fill_with is not None:
+        for column in columns[longer:]:
+            column.append(fill_with)
+    return columns
+
+
+def _striptags(value: Any) -> str:
+    text = _text(value)
+    if len(text) > 100_000:  # it copies the text for each tag
+        raise OverBudgetError("strips the tags of too long a text")
+    return str(FILTERS["striptags"](text))
+
+
+def _wordcount(value: Any) -> int:
+    text = _text(value)
+    _current.get().step(len(text) // 2)  # as many as words at most
+    return sum(1 for _ in re.finditer(r"\w+", text))
+
+
 @pass_environment
 def _truncate(environment: Any, s: Any, *args: Any, **kwargs: Any) -> Any:
     return FILTERS["truncate"](environment, _text(s), *args, **kwargs)
@@ -344,6 +376,10 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "truncate": _truncate,
     **{name: _of_text(name) for name in ("capitalize", "lower", "trim", "upper")},
     "title": _title,
+    "batch": _batch,
+    "slice": _slice,
+    "striptags": _striptags,
+    "wordcount": _wordcount,
     **{name: FILTERS[name] for name in re.findall(r"\w+", _JINJA_FILTERS)},
 }
 """The filters of chat templates. Jinja's others are for web pages, and several can be made to explode."""

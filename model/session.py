@@ -4,10 +4,12 @@ It knows tokens and caches, not text. It belongs to the thread that made its mod
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import mlx.core as mx
 
-from model.cache import rewind
+from model.cache import CacheOptions, LayerCache, Snapshot, rewind
 from model.errors import ModelError
 from model.network import Network
 
@@ -34,22 +36,57 @@ def token_id(token: mx.array) -> int:
     return value
 
 
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a session reads and keeps. Tokens and bytes."""
+
+    context: int
+    """Tokens it may hold; with a rolling window, positions it may count to."""
+    chunk: int = 512
+    """Tokens of a prompt read between two looks at cancellation."""
+    caches: CacheOptions = field(default_factory=CacheOptions)
+    snapshot_bytes: int = 512 * 1024 * 1024
+    """What all snapshots together may take; the oldest go first."""
+    snapshots: int = 8
+    """How many at most: the prompt's end and the answer's end of the last four turns."""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A point that the session can return to: all layers as they were after `position` tokens."""
+
+    position: int
+    layers: tuple[Snapshot, ...]
+    logits: mx.array | None
+    """What followed, where it was known: then nothing has to be read again to answer differently."""
+
+    @property
+    def nbytes(self) -> int:
+        return sum(layer.nbytes for layer in self.layers) + (self.logits.nbytes if self.logits is not None else 0)
+
+
 class Session:
     """One conversation over one model.
 
-    Whatever was computed before, `prefill` gives what a fresh session would: the caches are rewound to the longest
-    prefix that they can return to, and the rest is computed.
+    Whatever was computed before, `prefill` gives what a fresh session would: the caches are rewound, or put back to a
+    snapshot, to share the longest prefix they can with the new prompt, and the rest is computed.
     """
 
-    def __init__(self, network: Network, context: int, chunk: int) -> None:
-        """`context`: tokens it may hold; `chunk`: tokens read between two looks at `cancelled`."""
-        self.context = context
+    def __init__(self, network: Network, options: SessionOptions, fingerprint: str = "") -> None:
+        """`fingerprint` names the model in what `save` writes."""
+        self.options = options
+        self.fingerprint = fingerprint
         self._network = network
-        self._chunk = chunk
-        self._caches = network.make_cache()
+        self._caches: list[LayerCache] = network.make_cache(options.caches)
         self._tokens: list[int] = []
         self._unread: list[mx.array] = []
         """Tokens fed by `step` whose values nobody has looked at yet."""
+        self._marks: list[_Mark] = []
+        """Points to return to, by position; every one of them lies on the present tokens."""
+
+    @property
+    def context(self) -> int:
+        return self.options.context
 
     @property
     def tokens(self) -> list[int]:
@@ -63,14 +100,16 @@ class Session:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the caches take."""
-        return sum(cache.nbytes for cache in self._caches)
+        """Bytes that the caches and snapshots take."""
+        return sum(cache.nbytes for cache in self._caches) + sum(mark.nbytes for mark in self._marks)
 
     def shared_prefix(self, tokens: Sequence[int]) -> int:
         """How many tokens at the start of `tokens` are in the caches already."""
         held = self.tokens
         limit = min(len(held), len(tokens))
         return next((index for index in range(limit) if held[index] != tokens[index]), limit)
+
+    # --- reading ---
 
     def prefill(
         self,
@@ -83,6 +122,7 @@ class Session:
         ModelError("request") for an empty prompt, ModelError("context") for one that leaves no room to answer;
         Cancelled where `cancelled` says so between two chunks.
         """
+        tokens = list(tokens)
         if not tokens:
             raise ModelError("The prompt is empty; there is nothing to continue.", "request")
         if len(tokens) >= self.context:
@@ -91,35 +131,67 @@ class Session:
                 "start a new conversation or shorten this one.",
                 "context",
             )
-        kept = min(self.shared_prefix(tokens), len(tokens) - 1)  # the last one is read again for its logits
-        if rewind(self._caches, len(self) - kept):
-            del self._tokens[kept:]
-        else:
-            self.reset()
-            kept = 0
-        return self._read(tokens, kept, progress, cancelled)
-
-    def _read(self, tokens: Sequence[int], start: int, progress: Progress, cancelled: Callable[[], bool]) -> mx.array:
-        total = len(tokens) - start
         try:
-            while True:
-                if cancelled():
-                    raise Cancelled
-                chunk = tokens[start : start + self._chunk]
-                logits = self._network(mx.array([chunk]), self._caches, last=1)[0, -1]
-                start += len(chunk)
-                finished = start == len(tokens)
-                # Before the last chunk only the caches matter: nothing is evaluated of the head's work.
-                mx.eval(logits if finished else [], [cache.state for cache in self._caches])
-                self._tokens += chunk
-                progress(total - (len(tokens) - start), total)
-                if finished:
-                    return logits
+            shared = self.shared_prefix(tokens)
+            if shared == len(self):
+                self._mark()  # the end of an answer: where an edit of what comes now will want to return to
+            known = self._return_to(shared, tokens)
+            if known is not None:
+                progress(0, 0)
+                return known
+            return self._read(tokens, progress, cancelled)
         except Cancelled:
             raise
         except BaseException:
             self.reset()  # some layers may have gone further than others
             raise
+
+    def _return_to(self, shared: int, tokens: Sequence[int]) -> mx.array | None:
+        """Hold as many of the first `shared` tokens as can be; the logits that follow `tokens`, if they are known."""
+        usable = [mark for mark in self._marks if mark.position <= shared]
+        last = usable[-1] if usable else None
+        if last and last.position == len(tokens) and last.logits is not None and self._restore(last):
+            return last.logits
+        wanted = min(shared, len(tokens) - 1)  # at least one token has to be read, for its logits
+        if rewind(self._caches, len(self) - wanted):
+            self._cut(wanted)
+            return None
+        for mark in reversed(usable):
+            if mark.position <= wanted and self._restore(mark):
+                return None
+        self.reset()
+        return None
+
+    def _restore(self, mark: _Mark) -> bool:
+        for cache, layer in zip(self._caches, mark.layers, strict=True):
+            if not cache.restore(layer):
+                raise RuntimeError(
+                    f"{type(cache).__name__} cannot return to {mark.position}, which it never went below"
+                )
+        self._cut(mark.position)
+        return True
+
+    def _cut(self, position: int) -> None:
+        del self.tokens[position:]
+        self._marks = [mark for mark in self._marks if mark.position <= position]
+
+    def _read(self, tokens: list[int], progress: Progress, cancelled: Callable[[], bool]) -> mx.array:
+        start = len(self)
+        total = len(tokens) - start
+        while True:
+            if cancelled():
+                raise Cancelled
+            chunk = tokens[start : start + self.options.chunk]
+            logits = self._network(mx.array([chunk]), self._caches, last=1)[0, -1]
+            start += len(chunk)
+            finished = start == len(tokens)
+            # Before the last chunk only the caches matter: nothing is evaluated of the head's work.
+            mx.eval(logits if finished else [], [cache.state for cache in self._caches])
+            self._tokens += chunk
+            progress(total - (len(tokens) - start), total)
+            if finished:
+                self._mark(logits)
+                return logits
 
     def step(self, token: mx.array) -> mx.array:
         """Append one token, a scalar array that need not be evaluated, and return the logits (vocab,) after it."""
@@ -129,5 +201,28 @@ class Session:
 
     def reset(self) -> None:
         """Hold nothing."""
-        self._caches = self._network.make_cache()
-        self._tokens, self._unread = [], []
+        self._caches = self._network.make_cache(self.options.caches)
+        self._tokens, self._unread, self._marks = [], [], []
+
+    # --- points to return to ---
+
+    def _mark(self, logits: mx.array | None = None) -> None:
+        """Remember this point, within the budget. Nothing is kept where rewinding alone can always return."""
+        position = len(self)
+        layers = tuple(cache.snapshot() for cache in self._caches)
+        if not position or not any(layer.content is not None for layer in layers):
+            return
+        self._marks = [mark for mark in self._marks if mark.position != position]
+        self._marks.append(_Mark(position, layers, logits))
+        while len(self._marks) > self.options.snapshots or (
+            sum(mark.nbytes for mark in self._marks) > self.options.snapshot_bytes
+        ):
+            del self._marks[0]
+
+    # --- keeping ---
+
+    def save(self, path: Path) -> None:
+        """Write the session to `path`, whole or not at all, for `load_session`. See `model.saving`."""
+        from model.saving import write
+
+        write(path, self)

@@ -29,28 +29,24 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, object]],
         *,
         add_generation_prompt: bool = True,
-        bos_token: str | None = None,
-        eos_token: str | None = None,
+        tokens: Mapping[str, object] | None = None,
         thinking: bool | None = None,
         tools: Sequence[Mapping[str, object]] | None = None,
     ) -> str:
         """The prompt's text. ModelError(kind="template") where the template fails, refuses or overspends.
 
-        `thinking` is passed by the names in use, `enable_thinking` and `thinking`, and left out where it is
-        None.
+        `tokens` are special tokens by the names that templates know ("bos_token"). `thinking` is passed by the names in
+        use, `enable_thinking` and `thinking`, and left out where it is None.
         """
         from model.sandbox import OverBudgetError, RefusalError, budget
 
         variables: dict[str, object] = {
+            **(tokens or {}),
             "messages": [dict(message) for message in messages],
             "tools": None if tools is None else [dict(tool) for tool in tools],
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
-        if bos_token is not None:
-            variables["bos_token"] = bos_token
-        if eos_token is not None:
-            variables["eos_token"] = eos_token
         if thinking is not None:
             variables["enable_thinking"] = variables["thinking"] = thinking
         try:
@@ -63,8 +59,7 @@ class ChatTemplate:
         except RecursionError:
             problem, way_out = "is nested too deeply", "use another version of this model"
         except Exception as error:
-            # Whatever a stranger's program raises: Jinja's errors, but also TypeError, MemoryError,
-            # SyntaxError.
+            # Whatever a stranger's program raises: Jinja's errors, but also TypeError, MemoryError, SyntaxError.
             line = getattr(error, "lineno", None)
             where = f" at line {line}" if isinstance(line, int) else ""
             problem = f"failed{where}: {_one_line(str(error) or type(error).__name__)}"

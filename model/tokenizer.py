@@ -1,26 +1,77 @@
 """A checkpoint's tokenizer: text to ids, ids to text as they arrive, a conversation to a prompt.
 
-Two rules hold here. What a person types never becomes a control token, whatever they type. And nobody is
-ever shown half a character. This file knows no MLX and no weights.
+Two rules hold here. What a person types never becomes a control token, whatever they type. And nobody is ever shown
+half a character. This file knows no MLX and no weights.
 """
 
-import codecs
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import tokenizers
 
+from model.detokenizer import BYTE_CHARACTERS, Detokenizer, Errors, detokenizer
 from model.errors import ModelError
 from model.template import ChatTemplate
 
-_CONTEXT = 8
-"""Tokens before a new one that a decoder may look at to place its spaces."""
+PaddingSide = Literal["left", "right"]
+
+
+class TokenizerChoices(TypedDict, total=False):
+    """The fields of `TokenizerOptions`, for overriding some of them."""
+
+    errors: Errors
+    unk_token: str | None
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    padding_side: PaddingSide
+    split_special_tokens: bool
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """What people set on a tokenizer; names and defaults as in transformers. ModelError("request") for other values."""
+
+    errors: Errors = "replace"
+    """Bytes that are no UTF-8, when ids become text: shown as U+FFFD, refused, or left out."""
+    unk_token: str | None = None
+    """What stands for text that the vocabulary cannot spell. Byte-level vocabularies can spell all."""
+    bos_token: str | None = None
+    eos_token: str | None = None
+    """Ends an answer, besides what generation_config.json names."""
+    pad_token: str | None = None
+    padding_side: PaddingSide = "right"
+    split_special_tokens: bool = False
+    """Whether `encode` reads the names of special tokens as ordinary text. Prompts keep theirs."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _fits(field.name, value):
+                wanted = _CHOICES.get(field.name, "a token or None")
+                raise ModelError(f"{field.name} is {_one_line(repr(value))}; it must be {wanted}", "request")
+
+
+_CHOICES = {
+    "errors": "one of replace, strict and ignore",
+    "padding_side": "left or right",
+    "split_special_tokens": "True or False",
+}
+
+
+def _fits(option: str, value: object) -> bool:
+    if option == "errors":
+        return isinstance(value, str) and value in get_args(Errors)
+    if option == "padding_side":
+        return isinstance(value, str) and value in get_args(PaddingSide)
+    if option == "split_special_tokens":
+        return isinstance(value, bool)
+    return value is None or isinstance(value, str)
 
 
 @dataclass(frozen=True)
@@ -32,16 +83,6 @@ class Turn:
     token_ids: tuple[int, ...] | None = None
 
 
-class Detokenizer(Protocol):
-    """Ids to text, one at a time. Special tokens have no text."""
-
-    def add(self, id: int) -> str:
-        """The text that is complete now: never half a character, perhaps nothing."""
-
-    def flush(self) -> str:
-        """What was held back, as U+FFFD where it never became a character."""
-
-
 class Tokenizer:
     """The tokenizer of one checkpoint folder."""
 
@@ -51,15 +92,25 @@ class Tokenizer:
         *,
         name: str = "tokenizer",
         eos_ids: Iterable[int] = (),
-        bos_token: str | None = None,
-        eos_token: str | None = None,
+        options: TokenizerOptions = TokenizerOptions(),
+        tokens: Mapping[str, object] | None = None,
         template: ChatTemplate | None = None,
     ) -> None:
-        """`name` is what errors call the checkpoint; `eos_ids` end an answer, as the eos token does."""
+        """`name` is what errors call the checkpoint; `eos_ids` end an answer, as the eos token does.
+
+        `tokens` are the names by which templates may ask for special tokens, besides those of the options.
+        """
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
         self._name = name
+        self.options = options
+        _set_unknown(backend, options.unk_token)
+        # What `encode` reads text with: the same, unless it is to overlook special tokens.
+        self._reader = backend
+        if options.split_special_tokens:
+            self._reader = tokenizers.Tokenizer.from_str(backend.to_str())
+            self._reader.encode_special_tokens = True
         added = backend.get_added_tokens_decoder()
         # The same model without its added tokens. It shares the vocabulary, so a second one costs nothing.
         self._plain = tokenizers.Tokenizer(backend.model)
@@ -72,30 +123,32 @@ class Tokenizer:
         control = {id: token.content for id, token in added.items() if token.special or token.content.strip("▁ \n\t\r")}
         self._control = frozenset(control)
         self._literals = frozenset(filter(None, control.values()))
-        # Such tokens are looked for after normalising, which turns other characters into a literal (full-width
-        # brackets, under NFKC).
+        # Such tokens are looked for after normalising, which turns other characters into a literal (under NFKC
+        # full-width brackets).
         self._finds_normalised = backend.normalizer is not None and any(added[id].normalized for id in control)
         ordered = sorted(self._literals, key=len, reverse=True)
         self._literal = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
-        # Words among the added tokens are left out: hiding the "t" at each end would tear ordinary text
-        # apart.
+        # Words among the added tokens are left out: hiding the "t" at each end would tear ordinary text apart.
         marks = [text for text in ordered if not text[0].isalnum()]
         self._openings = frozenset(text[:n] for text in marks for n in range(1, len(text)))
         self._longest = max(map(len, ordered), default=0)
         self.size: int = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        self._bos_token, self._eos_token = bos_token, eos_token
-        self.bos_id: int | None = None if bos_token is None else backend.token_to_id(bos_token)
-        end = None if eos_token is None else backend.token_to_id(eos_token)
-        self.eos_ids: frozenset[int] = frozenset(eos_ids) | (frozenset() if end is None else {end})
+        self.unk_id, self.bos_id, self.eos_id, self.pad_id = map(
+            self._id, (options.unk_token, options.bos_token, options.eos_token, options.pad_token)
+        )
+        self.eos_ids: frozenset[int] = frozenset(eos_ids) | (frozenset() if self.eos_id is None else {self.eos_id})
+        named = {name: token for name, token in (tokens or {}).items() if name not in _TOKENS}
+        chosen = {name: getattr(options, name) for name in _TOKENS}
+        self._tokens = named | {name: token for name, token in chosen.items() if token is not None}
         self.template = template
-        self._decoding = _decoding(backend)
 
     @classmethod
-    def from_folder(cls, folder: Path) -> "Tokenizer":
+    def from_folder(cls, folder: Path, **options: Unpack[TokenizerChoices]) -> "Tokenizer":
         """The tokenizer of a checkpoint folder. ModelError, naming the file, where one is missing or damaged.
 
-        tokenizer.json is needed; tokenizer_config.json, special_tokens_map.json, generation_config.json,
-        config.json and chat_template.jinja are used where they are present.
+        tokenizer.json is needed; tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json
+        and chat_template.jinja are used where they are present. `options` go over what these say; ModelError("request")
+        for a token that the vocabulary lacks.
         """
         path = folder / "tokenizer.json"
         if not path.is_file():
@@ -104,31 +157,55 @@ class Tokenizer:
                 "or look for a version of it that has one"
             )
         try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
-            raise ModelError(
-                f"{folder.name}: tokenizer.json cannot be read ({_one_line(str(error))}); download it again"
-            ) from None
+            backend = read_backend(_read(path))
+        except ValueError as error:
+            raise ModelError(f"{folder.name}: tokenizer.json cannot be read ({error}); download it again") from None
         config = _json(folder / "tokenizer_config.json")
         tokens = _json(folder / "special_tokens_map.json") | config
         ends = [
             *_ids(_json(folder / "generation_config.json").get("eos_token_id")),
             *_ids(_json(folder / "config.json").get("eos_token_id")),
         ]
+        read: dict[str, Any] = {name: _token(value) if name in _TOKENS else value for name, value in tokens.items()}
+        written = {
+            field.name: read[field.name]
+            for field in fields(TokenizerOptions)
+            if field.name in read and _fits(field.name, read[field.name])
+        }
+        try:
+            chosen = replace(TokenizerOptions(**written), **options)
+        except TypeError:
+            known = ", ".join(field.name for field in fields(TokenizerOptions))
+            raise ModelError(
+                f"A tokenizer's options are {known}; {_one_line(str([*options]))} were given", "request"
+            ) from None
+        for name in _TOKENS & options.keys():
+            token = getattr(chosen, name)
+            vocabulary = (
+                backend.model if name == "unk_token" else backend
+            )  # the model itself has to know what it writes
+            if token is not None and vocabulary.token_to_id(token) is None:
+                raise ModelError(
+                    f"{folder.name} has no {_one_line(repr(token))} to be its {name}; choose a token of its vocabulary",
+                    "request",
+                )
         return cls(
             backend,
             name=folder.name,
             eos_ids=ends,
-            bos_token=_token(tokens.get("bos_token")),
-            eos_token=_token(tokens.get("eos_token")),
+            options=chosen,
+            tokens=_named_tokens(tokens),
             template=_template(folder, config),
         )
+
+    def _id(self, token: str | None) -> int | None:
+        return None if token is None else self._backend.token_to_id(token)
 
     # --- text and ids ---------------------------------------------------------------------------------------
 
     def encode(self, text: str) -> list[int]:
         """Ids of text as a model's author means it, with the added tokens that it names. No BOS is added."""
-        return self._backend.encode(_encodable(text), add_special_tokens=False).ids
+        return self._reader.encode(_encodable(text), add_special_tokens=False).ids
 
     def encode_plain(self, text: str) -> list[int]:
         """Ids of what a person typed: never one of a control token's, whatever it says."""
@@ -143,21 +220,45 @@ class Tokenizer:
 
     def _bytes_of(self, character: str) -> Iterator[int]:
         for byte in _encodable(character).encode():
-            for piece in (_BYTE_CHARACTERS[byte], f"<0x{byte:02X}>"):
+            for piece in (BYTE_CHARACTERS[byte], f"<0x{byte:02X}>"):
                 id = self._plain.token_to_id(piece)
                 if id is not None:
                     yield id
                     break
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """The text of `ids`; ids that mean nothing have no text."""
-        return self._backend.decode([id for id in ids if 0 <= id < self.size], skip_special_tokens=skip_special)
+        """The text of `ids`; ids that mean nothing have no text, and bytes that are none what `options.errors` says."""
+        known = [id for id in ids if 0 <= id < self.size]
+        if self.options.errors == "replace":
+            return self._backend.decode(known, skip_special_tokens=skip_special)
+        text = self._streaming(self._special if skip_special else frozenset())
+        return "".join([*map(text.add, known), text.flush()])
 
     def detokenizer(self) -> Detokenizer:
         """A fresh one, for one answer. Its cost a token does not grow with the answer."""
-        if self._decoding == "bytes":
-            return _ByteDetokenizer(self._backend, self._special)
-        return _PieceDetokenizer(self._backend, self._special, self._decoding == "pieces and bytes")
+        return self._streaming(self._special)
+
+    def _streaming(self, skipped: frozenset[int]) -> Detokenizer:
+        return detokenizer(self._backend, skipped, self.options.errors, self._name)
+
+    def pad(self, batch: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+        """Rows of ids brought to the length of the longest, and their masks: 1 for a row's own ids, 0 for padding.
+
+        Padding goes to `options.padding_side`. ModelError("request") where there is no pad token.
+        """
+        if self.pad_id is None:
+            raise ModelError(
+                f"{self._name} has no pad token, so its prompts cannot stand in one batch; choose one with pad_token",
+                "request",
+            )
+        length = max(map(len, batch), default=0)
+        ids, mask = [], []
+        for row in batch:
+            more = length - len(row)
+            sides = (more, 0) if self.options.padding_side == "left" else (0, more)
+            ids.append([self.pad_id] * sides[0] + list(row) + [self.pad_id] * sides[1])
+            mask.append([0] * sides[0] + [1] * len(row) + [0] * sides[1])
+        return ids, mask
 
     # --- conversations --------------------------------------------------------------------------------------
 
@@ -184,9 +285,9 @@ class Tokenizer:
             )
 
         text = render()
-        # Marks around an answer tell exactly where it stands, if the template writes the same text with
-        # them as without. One that trims does not, for answers with space at their ends; one that looks
-        # into answers may not for others. So fewer and fewer are marked, the latest last.
+        # Marks around an answer tell exactly where it stands, if the template writes the same text with them as
+        # without. One that trims does not, for answers with space at their ends; one that looks into answers may not
+        # for others. So fewer and fewer are marked, the latest last.
         known = [i for i, turn in enumerate(messages) if turn.token_ids and contents[i]]
         tidy = [i for i in known if contents[i] == contents[i].strip()]
         for marked in (known, tidy, tidy[-1:]):
@@ -198,7 +299,7 @@ class Tokenizer:
                 break
         ids: list[int] = []
         for part in self._parts(text, hidden, messages, contents):
-            ids += self.encode(part) if isinstance(part, str) else part
+            ids += self._encode_control(part) if isinstance(part, str) else part
         return ids
 
     def _parts(
@@ -224,6 +325,9 @@ class Tokenizer:
                 yield settled
         yield from _nonempty(control)
 
+    def _encode_control(self, text: str) -> list[int]:
+        return self._backend.encode(text, add_special_tokens=False).ids
+
     def _spliceable(self, ids: Sequence[int]) -> bool:
         return bool(ids) and all(0 <= id < self.size for id in ids)
 
@@ -237,8 +341,7 @@ class Tokenizer:
         return self.template.render(
             [{"role": role, "content": content} for role, content in turns],
             add_generation_prompt=add_generation_prompt,
-            bos_token=self._bos_token,
-            eos_token=self._eos_token,
+            tokens=self._tokens,
             thinking=thinking,
         )
 
@@ -252,7 +355,7 @@ class Tokenizer:
             if body[-length:] in self._openings:
                 masked = body[:-length] + hidden.hide(body[-length:]) + masked[len(body) :]
                 break
-        if self._finds_normalised and not self._control.isdisjoint(self.encode(masked)):
+        if self._finds_normalised and not self._control.isdisjoint(self._encode_control(masked)):
             start, end = len(content) - len(content.lstrip()), len(content.rstrip())
             masked = content[:start] + hidden.hide(content[start:end]) + content[end:]
         return masked
@@ -299,100 +402,14 @@ class _Hidden:
         yield text[at:], ""
 
 
-# --- streaming ----------------------------------------------------------------------------------------------
-
-
-def _byte_characters() -> list[str]:
-    """The character that byte-level BPE writes for each byte (GPT-2's `bytes_to_unicode`)."""
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    spare = iter(range(0x100, 0x200))
-    return [chr(byte if byte in visible else next(spare)) for byte in range(256)]
-
-
-_BYTE_CHARACTERS = _byte_characters()
-_BYTES = {character: byte for byte, character in enumerate(_BYTE_CHARACTERS)}
-
-
-class _ByteDetokenizer:
-    """For byte-level BPE, where a token is a few bytes of UTF-8."""
-
-    def __init__(self, backend: tokenizers.Tokenizer, special: frozenset[int]) -> None:
-        self._backend = backend
-        self._special = special
-        self._text = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def add(self, id: int) -> str:
-        if id in self._special or id < 0:
-            return ""
-        return self._text.decode(self._bytes(self._backend.id_to_token(id) or ""))
-
-    def flush(self) -> str:
-        return self._text.decode(b"", final=True)
-
-    @staticmethod
-    @lru_cache(maxsize=4096)
-    def _bytes(piece: str) -> bytes:
-        try:
-            return bytes(_BYTES[character] for character in piece)
-        except KeyError:  # an added token, which is text as it stands
-            return piece.encode()
-
-
-class _PieceDetokenizer:
-    """For every other decoder: what one more token adds to the text of the few before it."""
-
-    def __init__(self, backend: tokenizers.Tokenizer, special: frozenset[int], byte_pieces: bool) -> None:
-        self._backend = backend
-        self._special = special
-        self._byte_pieces = byte_pieces
-        self._recent: list[int] = []
-        self._bytes = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def add(self, id: int) -> str:
-        if id in self._special or id < 0:
-            return ""
-        piece = self._backend.id_to_token(id)
-        if piece is None:
-            return ""
-        if self._byte_pieces and (byte := re.fullmatch("<0x([0-9A-Fa-f]{2})>", piece)):
-            self._remember(id)
-            return self._bytes.decode(bytes.fromhex(byte[1]))
-        return self.flush() + self._difference(id)
-
-    def flush(self) -> str:
-        rest = self._bytes.decode(b"", final=True)
-        self._bytes.reset()
-        return rest
-
-    def _difference(self, id: int) -> str:
-        before = self._backend.decode(self._recent, skip_special_tokens=False)
-        after = self._backend.decode([*self._recent, id], skip_special_tokens=False)
-        self._remember(id)
-        if after.startswith(before):
-            return after[len(before) :]
-        # The decoder changed what has been shown already. Show what is new behind the part that stands.
-        same = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after))
-        return after[max(same, len(before)) :]
-
-    def _remember(self, id: int) -> None:
-        self._recent = [*self._recent[1 - _CONTEXT :], id]
-
-
-def _decoding(backend: tokenizers.Tokenizer) -> str:
-    """The detokeniser that fits: "bytes" (byte-level BPE), "pieces and bytes" (<0xNN> tokens), "pieces"."""
-    decoder = backend.decoder
-    kinds = set(_kinds(json.loads(decoder.__getstate__()))) if decoder is not None else set()
-    if "ByteLevel" in kinds and kinds <= {"ByteLevel", "Fuse"}:
-        return "bytes"
-    return "pieces and bytes" if "ByteFallback" in kinds else "pieces"
-
-
-def _kinds(decoder: dict[str, Any]) -> Iterator[str]:
-    if decoder["type"] == "Sequence":
-        for part in decoder["decoders"]:
-            yield from _kinds(part)
-    else:
-        yield decoder["type"]
+def read_backend(text: str) -> tokenizers.Tokenizer:
+    """The library's own tokenizer from the text of tokenizer.json. ValueError, in one line, where it is damaged."""
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # plain Exception, and for a panic of the library's not even that
+        raise ValueError(_one_line(str(error))) from None
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -436,6 +453,29 @@ def _template(folder: Path, config: dict[str, Any]) -> ChatTemplate | None:
         if isinstance(source, str):
             return ChatTemplate(source, f"{folder.name}: the chat template in {name}")
     return None
+
+
+_TOKENS = frozenset({"unk_token", "bos_token", "eos_token", "pad_token"})
+
+
+def _set_unknown(backend: tokenizers.Tokenizer, token: str | None) -> None:
+    """Has the model write `token` for what it cannot spell, if it is one of its own."""
+    model = backend.model
+    if token is not None and hasattr(model, "unk_token") and model.token_to_id(token) is not None:
+        model.unk_token = token
+
+
+def _named_tokens(config: Mapping[str, Any]) -> dict[str, object]:
+    """What templates may ask for by name: every "..._token", and the list of those without one."""
+    extra = config.get("extra_special_tokens")
+    named = {**config, **(extra if isinstance(extra, dict) else {})}
+    tokens: dict[str, object] = {
+        name: token for name, value in named.items() if name.endswith("_token") and (token := _token(value)) is not None
+    }
+    others = config.get("additional_special_tokens")
+    if isinstance(others, list):
+        tokens["additional_special_tokens"] = [token for value in others if (token := _token(value)) is not None]
+    return tokens
 
 
 def _token(value: Any) -> str | None:

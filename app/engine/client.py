@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from app.engine import protocol
 from app.engine.protocol import (
     HEADER_SIZE,
@@ -28,7 +30,6 @@ from app.engine.protocol import (
     Progress,
     Reply,
     Request,
-    SamplingOptions,
 )
 from app.errors import QuietlyError
 from app.settings import Paths, private_folder
@@ -62,20 +63,25 @@ class Engine:
 
     @classmethod
     async def start(cls, paths: Paths) -> "Engine":
-        """A new worker, with nothing loaded yet."""
+        """A new worker, with nothing loaded yet. EngineError where the system has no room for one."""
         log = _new_log(paths.logs)
-        with log.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # a folder named `app` where the person stands must not be run
-                "-m",
-                "app.engine.worker",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
-                start_new_session=True,  # the terminal's Ctrl+C is the window's business
-            )
+        try:
+            with log.open("ab") as errors:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",  # a folder named `app` where the person stands must not be run
+                    "-m",
+                    "app.engine.worker",
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=errors,
+                    env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
+                    start_new_session=True,  # the terminal's Ctrl+C is the window's business
+                )
+        except OSError as error:
+            raise EngineError(
+                "engine", f"The engine could not be started ({error.strerror}); close other programs and try again."
+            ) from error
         return cls(process, log)
 
     @property
@@ -105,17 +111,9 @@ class Engine:
                 if isinstance(reply, Progress):
                     progress(reply)
 
-    def generate(
-        self,
-        messages: Sequence[ChatMessage],
-        session: str,
-        sampling: SamplingOptions,
-        max_tokens: int | None,
-    ) -> "Pending":
-        """Ask for an answer: an exchange that gives Progress, Delta and at last Finished."""
-        return self._asking(
-            lambda id: Generate(id, session=session, messages=tuple(messages), sampling=sampling, max_tokens=max_tokens)
-        )
+    def generate(self, question: Generate) -> "Pending":
+        """Ask for an answer: an exchange that gives Progress, Delta and at last Finished. The id is given here."""
+        return self._asking(lambda id: msgspec.structs.replace(question, id=id))
 
     async def count(self, messages: Sequence[ChatMessage]) -> int:
         """How many tokens these messages are as a prompt."""
@@ -192,8 +190,11 @@ class Pending:
         engine = self._engine
         if engine._obituary:
             raise engine._obituary
+        try:
+            engine._send(self._request)
+        except (ValueError, OverflowError) as error:
+            raise EngineError("request", f"The engine cannot take this: {error}; shorten the message.") from error
         engine._waiting[self._request.id] = self._replies
-        engine._send(self._request)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -220,12 +221,16 @@ class Pending:
 
 
 def _new_log(folder: Path) -> Path:
-    """A fresh, private file for a worker's messages; older ones than the last few are removed."""
-    private_folder(folder)
+    """A fresh, private file for a worker's messages; older ones than the last few are removed. Where none can be made
+    there is no log: that is no reason not to answer."""
     log = folder / f"engine-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 10**6:06}.log"
-    log.touch(mode=0o600)
-    for old in sorted(folder.glob("engine-*.log"))[:-_LOGS_KEPT]:
-        old.unlink(missing_ok=True)
+    try:
+        private_folder(folder)
+        log.touch(mode=0o600)
+        for old in sorted(folder.glob("engine-*.log"))[:-_LOGS_KEPT]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        return Path(os.devnull)
     return log
 
 

@@ -16,7 +16,9 @@ from app.engine.protocol import (
     Delta,
     Event,
     Finished,
+    Generate,
     Loaded,
+    Overflow,
     Progress,
     SamplingOptions,
 )
@@ -37,7 +39,9 @@ class Pool:
         """Loaded engines, the most recently used last."""
         self._busy: dict[Engine, int] = {}
         self._loads: dict[Path, asyncio.Task[Engine]] = {}
-        self._listeners: dict[Path, set[Callable[[Progress], None]]] = {}
+        self._listeners: dict[Path, list[Callable[[Progress], None]]] = {}
+        self._starting = asyncio.Lock()
+        """One model loads at a time: room is made for each by what the others hold."""
         self._closing: set[asyncio.Task[None]] = set()
 
     def ask(
@@ -48,9 +52,18 @@ class Pool:
         session: str,
         sampling: SamplingOptions | None = None,
         max_tokens: int | None = None,
+        overflow: Overflow = "oldest",
     ) -> "Turn":
         """Answer the conversation with this model, which is loaded first where needed."""
-        return Turn(self, checkpoint, messages, session, sampling or SamplingOptions(), max_tokens)
+        question = Generate(
+            id=0,
+            session=session,
+            messages=tuple(messages),
+            sampling=sampling or SamplingOptions(),
+            max_tokens=max_tokens,
+            overflow=overflow,
+        )
+        return Turn(self, checkpoint, question)
 
     def loaded(self, checkpoint: Path) -> Loaded | None:
         """What is known of a model that is ready to answer; None for any other."""
@@ -96,7 +109,7 @@ class Pool:
                 del self._busy[engine]
 
     async def engine(self, checkpoint: Path, progress: Callable[[Progress], None]) -> Engine:
-        """A living engine that holds this model; several askers share one load."""
+        """A living engine that holds this model; several askers share one load, and it ends with the last of them."""
         if (engine := self._engines.get(checkpoint)) and engine.alive:
             self._engines.move_to_end(checkpoint)
             return engine
@@ -107,33 +120,39 @@ class Pool:
             task = asyncio.create_task(self._start(checkpoint))
             self._loads[checkpoint] = task
             task.add_done_callback(lambda done: self._load_ended(checkpoint, done))
-        listeners = self._listeners.setdefault(checkpoint, set())
-        listeners.add(progress)
+        listeners = self._listeners.setdefault(checkpoint, [])
+        listeners.append(progress)
         try:
             return await asyncio.shield(task)
         finally:
-            listeners.discard(progress)
+            listeners.remove(progress)
+            if not listeners:
+                # Nobody wants it any more: half a model must not take the memory that the next one needs.
+                task.cancel()
+                if self._loads.get(checkpoint) is task:
+                    del self._loads[checkpoint]
 
     def _load_ended(self, checkpoint: Path, task: asyncio.Task[Engine]) -> None:
-        self._loads.pop(checkpoint, None)
+        if self._loads.get(checkpoint) is task:
+            del self._loads[checkpoint]
         if not task.cancelled():
             task.exception()  # whoever waited has been told; with nobody waiting there is nobody to tell
 
     async def _start(self, checkpoint: Path) -> Engine:
-        await self._make_room()
-        engine = await Engine.start(self._paths)
-
         def spread(event: Progress) -> None:
             for listen in tuple(self._listeners[checkpoint]):
                 listen(event)
 
-        try:
-            await engine.load(checkpoint, self._paths.conversions, progress=spread)
-        except BaseException:
-            engine.kill()
-            self._close_later(engine)
-            raise
-        self._engines[checkpoint] = engine
+        async with self._starting:
+            await self._make_room()
+            engine = await Engine.start(self._paths)
+            try:
+                await engine.load(checkpoint, self._paths.conversions, progress=spread)
+            except BaseException:
+                engine.kill()
+                self._close_later(engine)
+                raise
+            self._engines[checkpoint] = engine
         return engine
 
     async def _make_room(self) -> None:
@@ -166,23 +185,12 @@ class Pool:
 class Turn:
     """One answer. Iterate over its events, once; Finished comes last. EngineError where there is none to be had."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        checkpoint: Path,
-        messages: Sequence[ChatMessage],
-        session: str,
-        sampling: SamplingOptions,
-        max_tokens: int | None,
-    ) -> None:
+    def __init__(self, pool: Pool, checkpoint: Path, question: Generate) -> None:
         self.facts: Loaded | None = None
         """The model's, once it is loaded."""
         self._pool = pool
         self._checkpoint = checkpoint
-        self._messages = messages
-        self._session = session
-        self._sampling = sampling
-        self._max_tokens = max_tokens
+        self._question = question
         self._stopped = False
         self._interrupt: Callable[[], None] = lambda: None
 
@@ -211,7 +219,7 @@ class Turn:
                 yield event
 
     async def _answer(self, engine: Engine) -> AsyncIterator[Event]:
-        async with engine.generate(self._messages, self._session, self._sampling, self._max_tokens) as request:
+        async with engine.generate(self._question) as request:
             self._interrupt = request.cancel
             if self._stopped:
                 request.cancel()

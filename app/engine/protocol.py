@@ -20,6 +20,8 @@ Role = Literal["system", "user", "assistant"]
 Stage = Literal["convert", "load", "prefill"]
 Reason = Literal["stop", "length", "context", "cancelled"]
 """Why an answer ended: the model was done; max_tokens; the context was full; the person stopped it."""
+Overflow = Literal["oldest", "stop", "rolling"]
+"""When the context is full: the oldest turns go; the conversation ends; or it rolls on, forgetting token by token."""
 FailureKind = Literal["checkpoint", "unsupported", "template", "context", "request", "memory", "engine"]
 
 
@@ -68,6 +70,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     messages: tuple[ChatMessage, ...]
     sampling: SamplingOptions = SamplingOptions()
     max_tokens: int | None = None
+    overflow: Overflow = "oldest"
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -157,6 +160,8 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """From the first token to the last."""
     memory: int
     """Bytes, MLX's peak since loading."""
+    dropped_messages: int = 0
+    """How many of the oldest messages no longer fitted, and were not read."""
 
     @property
     def tokens_per_second(self) -> float:

@@ -47,6 +47,8 @@ from model.errors import ModelError
 if TYPE_CHECKING:
     from model import LanguageModel, Session
     from model.generation import Piece
+    from model.overflow import Fitted
+    from model.tokenizer import Turn
 
 log = logging.getLogger("quietly.engine")
 
@@ -144,6 +146,8 @@ class Worker:
         self._model: LanguageModel | None = None
         self._context = 0
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._dropped: dict[str, int] = {}
+        """How many of a conversation's oldest messages no longer fit: they stay out, so that prefixes stay the same."""
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._cancelled: dict[int, threading.Event] = {}
         threading.Thread(target=self._run_jobs, name="mlx", daemon=True).start()
@@ -176,23 +180,39 @@ class Worker:
                 self._enqueue(request, lambda: self._describe(request.id))
             case Generate():
                 # Rendered here, so that a person's next look at a long queue shows a prompt that was understood.
-                prompt = self._prompt(request.messages)
+                fitted = self._fitted(request)
                 self._cancelled[request.id] = threading.Event()
-                self._send(Progress(request.id, "prefill", 0, len(prompt)))
-                self._enqueue(request, lambda: self._generate(request, prompt))
+                self._send(Progress(request.id, "prefill", 0, len(fitted.prompt)))
+                self._enqueue(request, lambda: self._generate(request, fitted))
+
+    def _fitted(self, request: Generate) -> "Fitted":
+        """The request's prompt, shortened by the oldest messages where the policy says so."""
+        from model.overflow import Fitted, fit_prompt
+
+        turns = self._turns(request.messages)
+        if request.overflow != "oldest":
+            return Fitted(self._loaded().prompt(turns), 0)
+        before = self._dropped.get(request.session, 0)
+        fitted = fit_prompt(turns, self._context, self._loaded().prompt, before)
+        self._dropped[request.session] = fitted.dropped
+        return fitted
 
     def _prompt(self, messages: tuple[protocol.ChatMessage, ...]) -> list[int]:
+        return self._loaded().prompt(self._turns(messages))
+
+    def _turns(self, messages: tuple[protocol.ChatMessage, ...]) -> "list[Turn]":
         from model.tokenizer import Turn
 
+        own = self._loaded().traits.fingerprint
+        return [
+            Turn(message.role, message.content, message.token_ids if message.model == own else None)
+            for message in messages
+        ]
+
+    def _loaded(self) -> "LanguageModel":
         if self._model is None:
             raise ModelError("No model is loaded yet.", "request")
-        own = self._model.traits.fingerprint
-        return self._model.prompt(
-            [
-                Turn(message.role, message.content, message.token_ids if message.model == own else None)
-                for message in messages
-            ]
-        )
+        return self._model
 
     def _enqueue(self, request: Request, job: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -257,17 +277,17 @@ class Worker:
             )
         )
 
-    def _generate(self, request: Generate, prompt: list[int]) -> None:
+    def _generate(self, request: Generate, fitted: "Fitted") -> None:
         import mlx.core as mx
 
-        assert self._model is not None
+        language_model = self._loaded()
         cancelled = self._cancelled[request.id]
-        generation = self._model.generation(
-            self._session(request.session),
-            prompt,
-            self._model.sampling(msgspec.structs.asdict(request.sampling)),
+        generation = language_model.generation(
+            self._session(request.session, rolling=request.overflow == "rolling"),
+            fitted.prompt,
+            language_model.sampling(msgspec.structs.asdict(request.sampling)),
             max_tokens=request.max_tokens,
-            thinking=self._model.opens_reasoning(prompt),
+            thinking=language_model.opens_reasoning(fitted.prompt),
             progress=lambda done, total: self._send(Progress(request.id, "prefill", done, total)),
             cancelled=cancelled.is_set,
         )
@@ -287,6 +307,7 @@ class Worker:
                 first_token_seconds=generation.first_token_seconds,
                 decode_seconds=generation.decode_seconds,
                 memory=mx.get_peak_memory(),
+                dropped_messages=fitted.dropped,
             )
         )
 
@@ -294,9 +315,10 @@ class Worker:
         for piece in pieces:
             self._send(Delta(id, piece.part, piece.text))
 
-    def _session(self, key: str) -> "Session":
-        assert self._model is not None
-        session = self._sessions.pop(key, None) or self._model.session(self._context)
+    def _session(self, key: str, rolling: bool) -> "Session":
+        session = self._sessions.pop(key, None)
+        if session is None or (session.options.caches.rolling_window is not None) != rolling:
+            session = self._loaded().session(self._context, rolling=rolling)
         self._sessions[key] = session
         while len(self._sessions) > _SESSIONS_KEPT:
             self._sessions.popitem(last=False)
@@ -319,6 +341,7 @@ class Worker:
 
     def _forget(self, key: str) -> None:
         self._sessions.pop(key, None)
+        self._dropped.pop(key, None)
 
 
 def _explained(error: Exception) -> tuple[FailureKind, str]:

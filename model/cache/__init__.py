@@ -4,7 +4,17 @@ They keep mlx-lm's method names, so that ours can stand in for theirs. Positions
 """
 
 from model.cache.full import FullCache
-from model.cache.layer import LayerCache, rewind, rewindable
+from model.cache.layer import CacheOptions, ForeignCache, LayerCache, Snapshot, rewind
 from model.cache.rotating import RotatingCache
+from model.cache.rows import KVQuantisation
 
-__all__ = ["FullCache", "LayerCache", "RotatingCache", "rewind", "rewindable"]
+__all__ = [
+    "CacheOptions",
+    "ForeignCache",
+    "FullCache",
+    "KVQuantisation",
+    "LayerCache",
+    "RotatingCache",
+    "Snapshot",
+    "rewind",
+]

@@ -1,9 +1,36 @@
-"""Which keys a query may see, and the product that follows from it."""
+"""Which keys a query may see, and the product that follows from it, in three interchangeable forms.
+
+`explicit` writes the equation out and can hand out its weights; `fused` is MLX's kernel; `blocked` walks over the keys
+in blocks and never holds a whole row of scores, for caches that are quantised and prompts whose scores would not fit.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal, Protocol
 
 import mlx.core as mx
 
 Mask = mx.array | str | None
-"""What MLX's fused attention takes: None (all keys), "causal" (aligned at the last query and key), or booleans."""
+"""None (all keys), "causal" (aligned at the last query and key), or booleans (..., queries, keys)."""
+
+
+class Blocks(Protocol):
+    """Keys or values that are read a few at a time, because they are not stored as an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(batch, kv_heads, keys, head_dim)"""
+
+    def block(self, first: int, last: int) -> mx.array:
+        """Those from `first` to `last`."""
+
+
+Form = Literal["explicit", "fused", "blocked"]
+
+_BLOCK = 1024
+"""Keys at once in the blocked form."""
+_MOST_SCORES = 512 * 1024 * 1024
+"""Bytes of scores that a form without blocks may hold: beyond it the blocked one is chosen."""
 
 
 def causal_mask(queries: int, keys: int, window: int | None = None) -> Mask:
@@ -19,11 +46,99 @@ def causal_mask(queries: int, keys: int, window: int | None = None) -> Mask:
     return (k <= q) & (k > q - window)
 
 
-def attend(queries: mx.array, keys: mx.array, values: mx.array, mask: Mask) -> mx.array:
+def attend(
+    queries: mx.array,
+    keys: mx.array | Blocks,
+    values: mx.array | Blocks,
+    mask: Mask,
+    form: Form | None = None,
+) -> mx.array:
     """softmax(Q K^T / sqrt(head_dim)) V, softmax in float32 (Vaswani et al. 2017, eq. 1).
 
     queries: (batch, heads, length, head_dim); keys, values: (batch, kv_heads, keys, head_dim), where query head j reads
-    KV head j // (heads / kv_heads): multi-head, grouped-query and multi-query attention are one case.
+    KV head j // (heads / kv_heads): multi-head, grouped-query and multi-query attention are one case. Without `form`
+    it is chosen: `blocked` for keys that are not plain arrays or scores that would not fit, else `fused`.
     """
+    if not (isinstance(keys, mx.array) and isinstance(values, mx.array)) or form == "blocked":
+        return blocked(queries, keys, values, mask)
+    if form == "explicit":
+        return explicit(queries, keys, values, mask)[0]
+    if form is None and _scores_bytes(queries, keys) > _MOST_SCORES:
+        return blocked(queries, keys, values, mask)
     scale = queries.shape[-1] ** -0.5
     return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
+
+
+def explicit(queries: mx.array, keys: mx.array, values: mx.array, mask: Mask) -> tuple[mx.array, mx.array]:
+    """As `attend`, with the weights (batch, heads, length, keys), float32, beside the result."""
+    grouped = _grouped(queries, keys.shape[1])
+    scores = _scores(grouped, keys[:, :, None])
+    scores = mx.where(_booleans(mask, queries.shape[2], keys.shape[2]), scores, -math.inf)
+    weights = mx.softmax(scores, axis=-1, precise=True)
+    mixed = weights @ values[:, :, None].astype(mx.float32)
+    return (
+        mixed.reshape(queries.shape[:-1] + values.shape[-1:]).astype(queries.dtype),
+        weights.reshape(*queries.shape[:-1], keys.shape[2]),
+    )
+
+
+def blocked(
+    queries: mx.array, keys: mx.array | Blocks, values: mx.array | Blocks, mask: Mask, block: int = _BLOCK
+) -> mx.array:
+    """As `attend`, by the online softmax (Dao 2023, FlashAttention-2, algorithm 1, forward), `block` keys at a time."""
+    length, total = queries.shape[2], keys.shape[2]
+    grouped = _grouped(queries, keys.shape[1])
+    highest = mx.full((*grouped.shape[:-1], 1), -math.inf)  # (batch, kv_heads, group, length, 1)
+    mass = mx.zeros(highest.shape)
+    mixed: mx.array | None = None
+    for start, end in _blocks(total, block):
+        scores = _scores(grouped, _block(keys, start, end)[:, :, None])
+        scores = mx.where(_booleans(mask, length, total, start, end), scores, -math.inf)
+        higher = mx.maximum(highest, scores.max(axis=-1, keepdims=True))
+        # Where nothing is visible yet, -inf - -inf would be no number.
+        base = mx.where(higher == -math.inf, 0.0, higher)
+        weights = mx.exp(scores - base)
+        shrink = mx.exp(highest - base)
+        part = weights @ _block(values, start, end)[:, :, None].astype(mx.float32)
+        mixed = part if mixed is None else mixed * shrink + part
+        mass = mass * shrink + weights.sum(axis=-1, keepdims=True)
+        highest = higher
+    assert mixed is not None
+    result = mixed / mass
+    return result.reshape(queries.shape[:-1] + result.shape[-1:]).astype(queries.dtype)
+
+
+def _grouped(queries: mx.array, kv_heads: int) -> mx.array:
+    """(batch, kv_heads, heads / kv_heads, length, head_dim): the query heads beside the KV head they read."""
+    batch, heads, length, dim = queries.shape
+    return queries.reshape(batch, kv_heads, heads // kv_heads, length, dim)
+
+
+def _scores(grouped: mx.array, keys: mx.array) -> mx.array:
+    scale = grouped.shape[-1] ** -0.5
+    return mx.matmul(grouped.astype(mx.float32) * scale, keys.astype(mx.float32).swapaxes(-1, -2))
+
+
+def _booleans(mask: Mask, queries: int, keys: int, start: int = 0, end: int | None = None) -> mx.array:
+    """The mask's columns from `start` to `end` as booleans that fit (batch, kv_heads, group, queries, columns)."""
+    end = keys if end is None else end
+    if mask is None:
+        return mx.ones((1, 1), mx.bool_)
+    if isinstance(mask, str):
+        return mx.greater_equal(mx.arange(keys - queries, keys)[:, None], mx.arange(start, end)[None])
+    columns: mx.array = mask[..., start:end]
+    return columns[:, :, None] if columns.ndim == 4 else columns
+
+
+def _blocks(total: int, block: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, total, block):
+        yield start, min(start + block, total)
+
+
+def _block(rows: mx.array | Blocks, start: int, end: int) -> mx.array:
+    return rows[..., start:end, :] if isinstance(rows, mx.array) else rows.block(start, end)
+
+
+def _scores_bytes(queries: mx.array, keys: mx.array) -> int:
+    batch, heads, length, _ = queries.shape
+    return batch * heads * length * keys.shape[2] * 4

@@ -1,106 +1,140 @@
 """GGUF files, converted once into a checkpoint folder that opens like any other.
 
-Opening a GGUF file takes seconds, a converted one a fraction; so each file is converted when it is first
-used and kept by its identity. The conversion loses nothing: Q4_1 and Q8_0 blocks are MLX's affine
-quantisation with groups of 32, only packed differently. It runs in numpy and knows no MLX.
+Opening a GGUF file takes seconds, a converted one a fraction; so each file is converted when it is first used and kept
+by its identity. What of the weights can be repacked without loss is; the rest is quantised anew, and conversion.json
+says how much that changed. It runs in numpy and knows no MLX.
 """
 
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import struct
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import tokenizers
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
 from model.errors import ModelError
-from model.weights.gguf_header import StoredTensor, check, check_extent
-from model.weights.gguf_tokenizer import tokenizer_json
+from model.weights.gguf_blocks import Array, Packing, dequantised, pack, packing
+from model.weights.gguf_header import Header, StoredTensor, check_extent, read
+from model.weights.gguf_settings import ROPE_FACTORS, config_of, interleaved_heads, our_name, settings_of
 from model.weights.safetensors import read_header, short
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever the same file would be converted to something else than before."""
 
+REPORT = "conversion.json"
 FILES = (
     "config.json",
+    REPORT,
     "generation_config.json",
     "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
 )
-GROUP = 32
-"""Weights that share a scale, in both of ggml's types here."""
 
-Array = npt.NDArray[Any]
+CHUNK = 1 << 20
+"""Weights that are converted at once, by each thread: some 40 MB while it lasts."""
+THREADS = min(6, os.cpu_count() or 1)
+
+Bits = Literal[4, 8]
 Progress = Callable[[int, int], None]
 
-_Q4_1, _Q8_0 = int(GGMLQuantizationType.Q4_1), int(GGMLQuantizationType.Q8_0)
-_BITS = {_Q4_1: 4, _Q8_0: 8}
-_FLOATS = {int(GGMLQuantizationType.F32): ("F32", "<f4"), int(GGMLQuantizationType.F16): ("F16", "<f2")}
-
-_OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_IN_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
+_PLAIN = {
+    GGMLQuantizationType.F32: "F32",
+    GGMLQuantizationType.F16: "F16",
+    GGMLQuantizationType.BF16: "BF16",
 }
-_CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
 
-def convert(path: Path, conversions: Path, progress: Progress) -> Path:
+@dataclass(frozen=True)
+class TypeReport:
+    """What became of all matrices of one of ggml's types."""
+
+    tensors: int
+    bits: int
+    """Of a weight, now; 4 or 8."""
+    worst: float
+    """The largest error of a tensor: the root mean square of the differences over that of the weights."""
+    mean: float
+
+
+def convert(path: Path, conversions: Path, progress: Progress, *, bits: Bits | None = None) -> Path:
     """The checkpoint folder of a GGUF file: the one made before, or a new one below `conversions`.
 
-    `progress(done, total)` counts tensors; it is not called where nothing has to be done. Any number of
+    `progress(done, total)` counts tensors; it is not called where nothing has to be done. `bits` is for what cannot be
+    repacked: None takes 8 for types of more than 5 bits, else 4, and leaves plain numbers as they are. Any number of
     processes may convert at once: one does, the others wait and use the result. ModelError, one sentence.
     """
+    if bits not in (None, 4, 8):
+        raise ModelError(f"GGUF weights are requantised to 4 or 8 bits, not {bits}; choose one of these", "request")
     try:
         identity = _identity(path)
-        folder = conversions / _folder_name(path, identity)
+        folder = conversions / _folder_name(path, identity, bits)
         if _complete(folder):
             return folder
-        tensors, start = check(path)
-        plan = _plan(path, tensors, start)
+        header = read(path)
+        plan = _plan(header, bits)
         with _alone(conversions):
             if _complete(folder):
                 return folder
-            _convert(path, plan, folder, progress, identity)
+            _convert(header, plan, folder, progress, identity)
+            _remove_stale(folder)
     except OSError as error:
         raise ModelError(f"{path} cannot be converted into {conversions}: {error.strerror or error}") from None
     return folder
 
 
-# --- the folder ---------------------------------------------------------------------------------------------
+def conversion_report(folder: Path) -> dict[str, TypeReport]:
+    """By ggml's type, what the conversion of a folder that `convert` made cost in precision.
+
+    Plain numbers that were kept are not listed: nothing became of them. ModelError where the folder has no report.
+    """
+    try:
+        types = json.loads((folder / REPORT).read_text(encoding="utf-8"))["types"]
+        return {name: TypeReport(**entry) for name, entry in types.items()}
+    except OSError as error:
+        raise ModelError(f"{folder} has no readable {REPORT} ({error.strerror}); convert its GGUF file again") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"{folder}: {REPORT} is damaged; remove the folder and convert its GGUF file again") from None
 
 
-def _identity(path: Path) -> str:
+# --- the folder -----------------------------------------------------------------------------------------------------
+
+
+def _identity(path: Path) -> tuple[str, str]:
+    """Which file it is, and which state of it."""
     try:
         resolved = path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # missing, a loop of links, a NUL in the name
         raise ModelError(f"{path} does not exist; give the path of a GGUF file") from None
     status = resolved.stat()
-    return f"{SCHEMA}\0{resolved}\0{status.st_size}\0{status.st_mtime_ns}"
+    return str(resolved), f"{SCHEMA}\0{status.st_size}\0{status.st_mtime_ns}"
 
 
-def _folder_name(path: Path, identity: str) -> str:
+def _folder_name(path: Path, identity: tuple[str, str], bits: Bits | None) -> str:
+    """Readable, then one hash of the path and one of the file's state, by which stale ones are known."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.")[:80]
-    return f"{readable or 'model'}-{hashlib.sha256(os.fsencode(identity)).hexdigest()[:16]}"
+    where, state = (hashlib.sha256(os.fsencode(part)).hexdigest()[:12] for part in identity)
+    return f"{readable or 'model'}-{where}-{state}" + (f"-{bits}bit" if bits else "")
+
+
+def _remove_stale(folder: Path) -> None:
+    """Conversions of earlier states of the same file; what a process has open of them it keeps."""
+    found = re.fullmatch(r".*-([0-9a-f]{12})-([0-9a-f]{12})(-\dbit)?", folder.name)
+    where, state = (found[1], found[2]) if found else ("", "")
+    for other in folder.parent.glob(f"*-{where}-*"):
+        if re.search(rf"-{where}-(?!{state})[0-9a-f]{{12}}(-\dbit)?$", other.name) and not other.is_symlink():
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _complete(folder: Path) -> bool:
@@ -128,24 +162,30 @@ def _alone(conversions: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _convert(path: Path, plan: "_Plan", folder: Path, progress: Progress, identity: str) -> None:
-    needed = sum(size for _, _, _, size in plan.layout()) + 32 * 1024 * 1024
+def _convert(
+    header: Header, plan: "list[_Planned]", folder: Path, progress: Progress, identity: tuple[str, str]
+) -> None:
+    path = header.path
+    needed = sum(part.size for planned in plan for part in planned.parts()) + 32 * 1024 * 1024
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
         raise ModelError(f"{path} needs {needed >> 20} MiB in {folder.parent}, where {free >> 20} are free; make room")
-    progress(0, len(plan.tensors))
-    try:
-        reader: Any = GGUFReader(path)
-        metadata = _Metadata(path, reader)
-        settings = _settings(path, plan, metadata)
-    except (ValueError, KeyError, IndexError, TypeError, OverflowError, UnicodeError) as error:
-        raise ModelError(f"{path} has a damaged header ({short(str(error))}); download it again") from None
+    progress(0, len(plan))
+    config = config_of(
+        header,
+        {planned.name: planned.stored.shape for planned in plan},
+        {planned.name: planned.form for planned in plan if planned.form},
+        _rope_factors(header),
+    )
+    if any(planned.kind == GGMLQuantizationType.BF16 and not planned.form for planned in plan):
+        config["torch_dtype"] = "bfloat16"
+    settings = settings_of(header, config)
     unfinished = folder.parent / f".{folder.name}.unfinished"
     unfinished.mkdir(mode=0o700)
     try:
         with _new_file(unfinished / "model.safetensors") as file:
-            data = {tensor.name: tensor.data for tensor in reader.tensors}
-            _write_weights(file, plan, data, settings["config.json"], progress)
+            errors = _write_weights(file, header, plan, config, progress)
+        settings[REPORT] = _report(plan, errors)
         for name, content in settings.items():
             with _new_file(unfinished / name) as file:
                 text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
@@ -176,309 +216,244 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-# --- weights ------------------------------------------------------------------------------------------------
+# --- what is to be written ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What becomes of each tensor: our name for it, without `.weight` where it is quantised."""
+class _Part:
+    """One tensor of the new file."""
 
-    tensors: dict[str, StoredTensor]
-
-    def layout(self) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-        """(name, dtype, shape, bytes) of each tensor to be written, in order."""
-        for name, tensor in self.tensors.items():
-            if tensor.kind in _FLOATS:
-                dtype, code = _FLOATS[tensor.kind]
-                yield name, dtype, tensor.shape, int(np.prod(tensor.shape)) * int(code[2])
-                continue
-            rows, columns = tensor.shape
-            module = name.removesuffix("weight")
-            bits = _BITS[tensor.kind]
-            yield name, "U32", (rows, columns * bits // 32), rows * columns * bits // 8
-            for part in ("scales", "biases"):
-                yield module + part, "F16", (rows, columns // GROUP), rows * columns // GROUP * 2
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+    """Bytes."""
 
 
-def _plan(path: Path, tensors: list[StoredTensor], start: int) -> _Plan:
-    planned = {}
-    for tensor in tensors:
-        try:
-            kind = GGMLQuantizationType(tensor.kind)
-        except ValueError:
-            raise ModelError(
-                f"{path} stores {short(tensor.name)} as type {tensor.kind}, which is unknown here; "
-                "use a Q4_1 or Q8_0 file of this model",
-                "unsupported",
-            ) from None
-        if tensor.kind not in _FLOATS and (tensor.kind not in _BITS or len(tensor.shape) != 2):
-            raise ModelError(
-                f"{path} stores {short(tensor.name)} as {kind.name}, which is not supported yet; "
-                "use a Q4_1 or Q8_0 file of this model, or a version of it made for MLX",
-                "unsupported",
-            )
-        block, size = GGML_QUANT_SIZES[kind]
-        if tensor.shape[-1] % block:
-            raise ModelError(
-                f"{path}: rows of {short(tensor.name)} are {tensor.shape[-1]} long, not blocks of {block}; "
-                "download it again"
-            )
-        elements = 1
-        for n in tensor.shape:
-            elements *= n
-        check_extent(path, tensor.name, start + tensor.offset + elements // block * size)
-        planned[_our_name(path, tensor.name)] = tensor
-    return _Plan(planned)
+@dataclass(frozen=True)
+class _Planned:
+    """What becomes of one tensor: our name for it, and how it is packed, if it is."""
+
+    name: str
+    stored: StoredTensor
+    kind: GGMLQuantizationType
+    form: Packing | None
+
+    @property
+    def rows(self) -> int:
+        return self.stored.shape[0] if len(self.stored.shape) == 2 else 1
+
+    @property
+    def columns(self) -> int:
+        return self.stored.shape[-1]
+
+    @property
+    def row_bytes(self) -> int:
+        """Of a row in the GGUF file."""
+        block, size = GGML_QUANT_SIZES[self.kind]
+        return int(self.columns // block * size)
+
+    def parts(self) -> list[_Part]:
+        if self.form is None:
+            dtype = _PLAIN.get(self.kind, "F32")
+            size = self.rows * self.columns * (4 if dtype == "F32" else 2)
+            return [_Part(self.name, dtype, self.stored.shape, size)]
+        width, groups = self.columns * self.form.bits // 32, self.columns // self.form.group
+        module = self.name.removesuffix("weight")
+        return [
+            _Part(self.name, "U32", (self.rows, width), self.rows * width * 4),
+            *(
+                _Part(module + part, "F16", (self.rows, groups), self.rows * groups * 2)
+                for part in ("scales", "biases")
+            ),
+        ]
 
 
-def _our_name(path: Path, name: str) -> str:
-    stem, _, part = name.rpartition(".")
-    layer = re.fullmatch(r"blk\.(\d{1,5})\.(\w+)", stem)
-    if part == "weight" and stem in _OUTSIDE:
-        return f"{_OUTSIDE[stem]}.weight"
-    if layer and layer[2] in _IN_LAYER and part in ("weight", "bias"):
-        return f"model.layers.{int(layer[1])}.{_IN_LAYER[layer[2]]}.{part}"
+def _plan(header: Header, bits: Bits | None) -> list[_Planned]:
+    return [
+        _planned(header, tensor, our_name(header.path, tensor.name), bits)
+        for tensor in header.tensors
+        if tensor.name != ROPE_FACTORS
+    ]
+
+
+def _planned(header: Header, tensor: StoredTensor, name: str, bits: Bits | None) -> _Planned:
+    kind = _kind(header.path, tensor)
+    block, size = GGML_QUANT_SIZES[kind]
+    if tensor.shape[-1] % block:
+        raise ModelError(
+            f"{header.path}: rows of {short(tensor.name)} are {tensor.shape[-1]} long, not blocks of {block}; "
+            "download it again"
+        )
+    if len(tensor.shape) > 2:
+        raise ModelError(f"{header.path}: {short(tensor.name)} has {len(tensor.shape)} dimensions; download it again")
+    end = tensor.offset + math.prod(tensor.shape) // block * size
+    check_extent(header.path, tensor.name, header.start + end)
+    return _Planned(name, tensor, kind, packing(kind, tensor.shape[1], bits) if len(tensor.shape) == 2 else None)
+
+
+def _rope_factors(header: Header) -> Array | None:
+    """The tensor that stretches a context, float32; None where the file has none."""
+    tensor = next((tensor for tensor in header.tensors if tensor.name == ROPE_FACTORS), None)
+    if tensor is None:
+        return None
+    planned = _planned(header, tensor, ROPE_FACTORS, None)
+    if len(tensor.shape) > 1 or planned.columns > 1024:
+        raise ModelError(f"{header.path}: {ROPE_FACTORS} has an impossible shape; download it again")
+    with header.path.open("rb") as file:
+        return dequantised(planned.kind, _rows(file.fileno(), header, planned, range(1))).reshape(-1)
+
+
+def _kind(path: Path, tensor: StoredTensor) -> GGMLQuantizationType:
+    """A tensor's type. ModelError where the `gguf` package has nothing that reads it."""
+    try:
+        kind = GGMLQuantizationType(tensor.kind)
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except (ValueError, KeyError):
+        number = f"type {tensor.kind}, which is unknown here"
+    except NotImplementedError:
+        number = f"{kind.name}, which is no type of published weights"
+    else:
+        return kind
     raise ModelError(
-        f"{path} holds the tensor {short(name)}, which no architecture supported here has; "
-        "look for a version of this model made for MLX",
+        f"{path} stores {short(tensor.name)} as {number}; use a Q8_0 or Q4_K_M file of this model, or a version of "
+        "it made for MLX",
         "unsupported",
     )
 
 
-def _write_weights(file: Any, plan: _Plan, data: dict[str, Array], config: dict[str, Any], progress: Progress) -> None:
-    header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
+def _report(plan: list[_Planned], errors: Mapping[str, float]) -> dict[str, Any]:
+    by_type: dict[str, list[_Planned]] = {}
+    for planned in plan:
+        if planned.form:
+            by_type.setdefault(planned.kind.name, []).append(planned)
+    return {
+        "types": {
+            kind: {
+                "tensors": len(members),
+                "bits": max(planned.form.bits for planned in members if planned.form),
+                "worst": max(errors[planned.name] for planned in members),
+                "mean": sum(errors[planned.name] for planned in members) / len(members),
+            }
+            for kind, members in by_type.items()
+        },
+        "tensors": {
+            planned.name: {
+                "type": planned.kind.name,
+                "bits": planned.form.bits,
+                "group_size": planned.form.group,
+                "error": errors[planned.name],
+            }
+            for planned in plan
+            if planned.form
+        },
+    }
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def _write_weights(
+    file: Any, header: Header, plan: list[_Planned], config: Mapping[str, Any], progress: Progress
+) -> dict[str, float]:
+    """Writes the new file, a chunk at a time; the relative error of each tensor that was packed, by name."""
+    contents: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
     at = 0
-    for name, dtype, shape, size in plan.layout():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header, separators=(",", ":")).encode()
+    for planned in plan:
+        for part in planned.parts():
+            contents[part.name] = {"dtype": part.dtype, "shape": part.shape, "data_offsets": [at, at + part.size]}
+            at += part.size
+    text = json.dumps(contents, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(struct.pack("<Q", len(text)) + text)
-    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
-    for done, (name, tensor) in enumerate(plan.tensors.items(), 1):
-        rows = data[tensor.name]
-        module = name.split(".")[-2]
-        if config["model_type"] == "llama" and module in heads:
-            rows = unpermuted(rows, heads[module])
-        if tensor.kind in _FLOATS:
-            file.write(np.ascontiguousarray(rows, dtype=_FLOATS[tensor.kind][1]).data)
+    file.flush()
+    errors = {}
+    source = os.open(header.path, os.O_RDONLY | os.O_CLOEXEC)
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        start = 8 + len(text)
+        for done, planned in enumerate(plan, 1):
+            work = _Work(header, source, file.fileno(), planned, start, interleaved_heads(config, planned.name))
+            results = list(pool.map(work.convert, work.chunks()))
+            error, power = (sum(values) for values in zip(*results, strict=True))
+            errors[planned.name] = math.sqrt(error / power) if power else 0.0
+            start += sum(part.size for part in planned.parts())
+            progress(done, len(plan))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        os.close(source)
+    return errors
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One tensor on its way from file to file. Chunks are independent of each other and may run in any thread."""
+
+    header: Header
+    source: int
+    target: int
+    planned: _Planned
+    start: int
+    """Where the tensor begins in the target, in bytes."""
+    heads: int
+    """Among which llama.cpp has interleaved the rows; 0: it has not."""
+
+    def chunks(self) -> Iterator[range]:
+        """Rows to convert at once: whole heads, where rows have to be put in order within these."""
+        unit = self.planned.rows // self.heads if self.heads else 1
+        step = max(1, CHUNK // self.planned.columns // unit) * unit
+        for first in range(0, self.planned.rows, step):
+            yield range(first, min(first + step, self.planned.rows))
+
+    def convert(self, chunk: range) -> tuple[float, float]:
+        """Converts these rows; the sums of the squared differences and of the squared weights, as far as they count."""
+        planned = self.planned
+        rows = _rows(self.source, self.header, planned, chunk)
+        if self.heads:
+            rows = unpermuted(rows, len(chunk) * self.heads // planned.rows)
+        error = power = 0.0
+        if planned.form:
+            try:
+                packed = pack(planned.kind, rows, planned.form)
+            except ArithmeticError as problem:
+                raise ModelError(
+                    f"{self.header.path}: {short(planned.stored.name)} has {problem}; download it again"
+                ) from None
+            arrays = [packed.weights, packed.scales, packed.biases]
+            error, power = packed.error, packed.power
         else:
-            for array in (q4_1 if tensor.kind == _Q4_1 else q8_0)(rows):
-                file.write(array.data)
-        progress(done, len(plan.tensors))
+            arrays = [rows if planned.kind in _PLAIN else dequantised(planned.kind, rows)]
+        at = self.start
+        for part, array in zip(planned.parts(), arrays, strict=True):
+            _write(self.target, array, at + part.size // planned.rows * chunk.start)
+            at += part.size
+        return error, power
+
+
+def _rows(source: int, header: Header, planned: _Planned, chunk: range) -> Array:
+    """Rows of a tensor as they are stored: uint8 (rows, bytes)."""
+    at = header.start + planned.stored.offset + chunk.start * planned.row_bytes
+    missing, pieces = len(chunk) * planned.row_bytes, []
+    while missing:
+        # Not by a mapping: reading past the end of one that became shorter kills the process.
+        pieces.append(os.pread(source, missing, at))
+        at, missing = at + len(pieces[-1]), missing - len(pieces[-1])
+        if not pieces[-1]:
+            raise ModelError(f"{header.path} changed while it was read; try again when it is complete")
+    return np.frombuffer(b"".join(pieces), np.uint8).reshape(len(chunk), -1)
+
+
+def _write(target: int, array: Array, at: int) -> None:
+    rest = memoryview(np.ascontiguousarray(array).data).cast("B")
+    while rest:
+        written = os.pwrite(target, rest, at)
+        rest, at = rest[written:], at + written
 
 
 def unpermuted(rows: Array, heads: int) -> Array:
     """Rows of a q or k projection in transformers' order; llama.cpp interleaves the halves of each head.
 
-    Works on whatever a row holds, (heads * head_dim, anything), so weights, scales and biases move together.
-    Inverse of `LlamaModel.permute` in llama.cpp's convert_hf_to_gguf.py.
+    Works on whatever a row holds, (heads * head_dim, anything), so whole blocks move with their scales. Inverse of
+    `LlamaModel.permute` in llama.cpp's convert_hf_to_gguf.py.
     """
     return rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
-
-
-def q4_1(rows: Array) -> tuple[Array, Array, Array]:
-    """Q4_1 rows (rows, bytes) as MLX's 4 bits in groups of 32: weights uint32, scales and biases float16.
-
-    A block: scale, minimum, then 16 bytes, the first half of the weights in their low nibbles, the second
-    in the high ones. MLX packs neighbours together, the first lowest. Both mean scale * weight + minimum.
-    """
-    blocks = np.ascontiguousarray(rows, dtype=np.uint8).reshape(len(rows), -1, 20)
-    halves = blocks[..., :4].copy().view("<f2")
-    nibbles = blocks[..., 4:]
-    packed = np.empty((*blocks.shape[:2], 16), np.uint8)
-    packed[..., :8] = (nibbles[..., 0::2] & 15) | (nibbles[..., 1::2] << 4)
-    packed[..., 8:] = (nibbles[..., 0::2] >> 4) | (nibbles[..., 1::2] & 0xF0)
-    scales, biases = np.ascontiguousarray(halves[..., 0]), np.ascontiguousarray(halves[..., 1])
-    return packed.reshape(len(rows), -1).view("<u4"), scales, biases
-
-
-def q8_0(rows: Array) -> tuple[Array, Array, Array]:
-    """Q8_0 rows (rows, bytes) as MLX's 8 bits in groups of 32: weights uint32, scales and biases float16.
-
-    A block: scale, then 32 signed bytes. MLX's are unsigned, so each goes up by 128 and the bias takes it
-    back.
-    """
-    blocks = np.ascontiguousarray(rows, dtype=np.uint8).reshape(len(rows), -1, 34)
-    scales = np.ascontiguousarray(blocks[..., :2].copy().view("<f2")[..., 0])
-    packed = blocks[..., 2:] ^ 0x80
-    with np.errstate(over="ignore"):  # weights beyond 65504 are infinite in float16 whatever one does
-        biases = (scales * np.float16(-128)).astype("<f2")
-    return packed.reshape(len(rows), -1).view("<u4"), scales, biases
-
-
-# --- settings -----------------------------------------------------------------------------------------------
-
-
-class _Metadata:
-    """The header's values, by name and type."""
-
-    def __init__(self, path: Path, reader: Any) -> None:
-        self.path = path
-        self._reader = reader
-
-    def _get(self, key: str) -> Any:
-        field = self._reader.get_field(key)
-        return None if field is None else field.contents()
-
-    def text(self, key: str) -> str | None:
-        value = self._get(key)
-        return value if isinstance(value, str) else None
-
-    def whole(self, key: str) -> int | None:
-        value = self._get(key)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-    def number(self, key: str) -> float | None:
-        value = self._get(key)
-        # Stored in single precision: 9.999999747378752e-06 was written as 1e-05.
-        return None if not isinstance(value, (int, float)) else float(str(np.float32(value)))
-
-    def flag(self, key: str) -> bool:
-        return self._get(key) is True
-
-    def items(self, key: str) -> list[Any]:
-        value = self._get(key)
-        return value if isinstance(value, list) else []
-
-    def needed(self, key: str) -> int:
-        value = self.whole(key)
-        if not value:
-            raise ModelError(f"{self.path} does not say {key}; download it again, or use another version of it")
-        return value
-
-
-def _settings(path: Path, plan: _Plan, metadata: _Metadata) -> dict[str, Any]:
-    """Every file of the folder but the weights, by name."""
-    config = _config(path, plan, metadata)
-    tokens: list[str] = metadata.items("tokenizer.ggml.tokens")
-    rows = config["vocab_size"]
-    if len(tokens) > rows:
-        raise ModelError(f"{path} has {len(tokens)} tokens and weights for {rows}; download it again")
-    vocabulary = tokenizer_json(
-        path,
-        kind=metadata.text("tokenizer.ggml.model"),
-        splitting=metadata.text("tokenizer.ggml.pre") or "default",
-        tokens=tokens,
-        types=metadata.items("tokenizer.ggml.token_type"),
-        merges=metadata.items("tokenizer.ggml.merges"),
-    )
-    try:
-        tokenizers.Tokenizer.from_str(vocabulary)
-    except Exception as error:  # the library raises plain Exception
-        raise ModelError(f"{path} has a damaged vocabulary ({short(str(error))}); download it again") from None
-
-    ids = {
-        role: id
-        for role, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"), ("unk", "unknown"))
-        if (id := metadata.whole(f"tokenizer.ggml.{key}_token_id")) is not None and id < len(tokens)
-    }
-    ends = [id for id in (ids.get("eos"), metadata.whole("tokenizer.ggml.eot_token_id")) if id is not None]
-    ends = [id for id in dict.fromkeys(ends) if id < len(tokens)]
-    generation: dict[str, Any] = {f"{role}_token_id": ids[role] for role in ("bos", "pad") if role in ids}
-    if ends:
-        config["eos_token_id"] = generation["eos_token_id"] = ends[0] if len(ends) == 1 else ends
-    described: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": config["max_position_embeddings"],
-        "add_bos_token": metadata.flag("tokenizer.ggml.add_bos_token"),
-        **{f"{role}_token": tokens[id] for role, id in ids.items()},
-    }
-    template = metadata.text("tokenizer.chat_template")
-    if template is not None:
-        described["chat_template"] = template
-    return {
-        "config.json": config,
-        "generation_config.json": generation,
-        "tokenizer.json": vocabulary,
-        "tokenizer_config.json": described,
-    }
-
-
-def _config(path: Path, plan: _Plan, metadata: _Metadata) -> dict[str, Any]:
-    """config.json, with the names of transformers and mlx-lm."""
-    kind = metadata.text("general.architecture") or "nothing"
-    if kind not in _CLASSES:
-        raise ModelError(
-            f"{path} is a model of architecture {short(kind)}; of GGUF files llama and qwen2 are supported, "
-            "look for a version of this model made for MLX",
-            "unsupported",
-        )
-    if (metadata.whole("split.count") or 1) > 1:
-        raise ModelError(f"{path} is one part of several; merge them with llama.cpp's gguf-split first", "unsupported")
-    if metadata.whole(f"{kind}.expert_count"):
-        raise ModelError(f"{path} is a mixture of experts; use a version of it made for MLX", "unsupported")
-    layers, heads = metadata.needed(f"{kind}.block_count"), metadata.needed(f"{kind}.attention.head_count")
-    hidden = metadata.needed(f"{kind}.embedding_length")
-    head_size = metadata.whole(f"{kind}.attention.key_length") or hidden // heads
-    if metadata.whole(f"{kind}.rope.dimension_count") not in (None, head_size):
-        raise ModelError(f"{path} rotates only part of each head, which is not supported", "unsupported")
-    config: dict[str, Any] = {
-        "architectures": [_CLASSES[kind]],
-        "model_type": kind,
-        "hidden_size": hidden,
-        "intermediate_size": metadata.needed(f"{kind}.feed_forward_length"),
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": metadata.whole(f"{kind}.attention.head_count_kv") or heads,
-        "max_position_embeddings": metadata.needed(f"{kind}.context_length"),
-        "rms_norm_eps": metadata.number(f"{kind}.attention.layer_norm_rms_epsilon") or 1e-5,
-        "rope_theta": metadata.number(f"{kind}.rope.freq_base") or 10_000.0,
-        "tie_word_embeddings": "lm_head.weight" not in plan.tensors,
-        "hidden_act": "silu",
-        "torch_dtype": "float16",
-    }
-    if head_size != hidden // heads:
-        config["head_dim"] = head_size
-    scaling = _rope_scaling(path, kind, metadata)
-    if scaling:
-        config["rope_scaling"] = scaling
-    _check_names(path, plan, config)
-    config["vocab_size"] = plan.tensors["model.embed_tokens.weight"].shape[0]
-    if quantization := _quantization(plan):
-        config["quantization"] = quantization
-    return config
-
-
-def _rope_scaling(path: Path, kind: str, metadata: _Metadata) -> dict[str, Any] | None:
-    form = metadata.text(f"{kind}.rope.scaling.type") or "none"
-    if form == "none":
-        return None
-    factor = metadata.number(f"{kind}.rope.scaling.factor")
-    if form not in ("linear", "yarn") or not factor:
-        raise ModelError(f"{path} stretches its context by {short(form)}, which is not supported", "unsupported")
-    scaling: dict[str, Any] = {"rope_type": form, "type": form, "factor": factor}
-    if form == "yarn" and (trained := metadata.whole(f"{kind}.rope.scaling.original_context_length")):
-        scaling["original_max_position_embeddings"] = trained
-    return scaling
-
-
-def _check_names(path: Path, plan: _Plan, config: dict[str, Any]) -> None:
-    """Every tensor that the architecture needs is there, none beyond, and q and k divide into heads."""
-    biased = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj") if config["model_type"] == "qwen2" else ()
-    needed = {"model.embed_tokens.weight", "model.norm.weight"}
-    for layer in range(config["num_hidden_layers"]):
-        names = {f"model.layers.{layer}.{module}.weight" for module in _IN_LAYER.values()}
-        names |= {f"model.layers.{layer}.{module}.bias" for module in biased}
-        if missing := sorted(names - plan.tensors.keys()):  # at the first such layer: a header may announce millions
-            raise ModelError(f"{path} lacks the tensor {missing[0]}; download it again")
-        needed |= names
-    for name in sorted(needed - plan.tensors.keys()):
-        raise ModelError(f"{path} lacks the tensor {name}; download it again")
-    for name in sorted(plan.tensors.keys() - needed - {"lm_head.weight"}):
-        raise ModelError(f"{path} holds {name}, which a {config['model_type']} model does not have", "unsupported")
-    for name, tensor in plan.tensors.items():
-        heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
-        if heads and tensor.shape[0] % (2 * config[heads]):
-            raise ModelError(f"{path}: {name} does not divide into {config[heads]} heads; download it again")
-
-
-def _quantization(plan: _Plan) -> dict[str, Any] | None:
-    """MLX's settings: those of most layers, and by name those of the others."""
-    bits = {name: _BITS[tensor.kind] for name, tensor in plan.tensors.items() if tensor.kind in _BITS}
-    if not bits:
-        return None
-    ((most, _),) = Counter(bits.values()).most_common(1)
-    others = {name.removesuffix(".weight"): {"group_size": GROUP, "bits": n} for name, n in bits.items() if n != most}
-    return {"group_size": GROUP, "bits": most, **others}

@@ -1,14 +1,17 @@
-"""A GGUF file's header, walked once with suspicion before any library reads the file.
+"""A GGUF file's header, read once with suspicion: its tensors, and those of its values that a model needs.
 
-A hostile header announces counts and lengths that no file holds. Here each one is compared with what is
-left of the file before anything is made of it. The format: ggml, docs/gguf.md, versions 2 and 3, little-
-endian.
+A hostile header announces counts and lengths that no file holds. Here each one is compared with what is left of the
+file before anything is made of it, and nothing is made of what nobody asks for. The format: ggml, docs/gguf.md,
+versions 2 and 3, little-endian. It knows no architecture and no type of tensor.
 """
 
 import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from model.errors import ModelError
 from model.weights.safetensors import amount, open_regular, short
@@ -16,16 +19,24 @@ from model.weights.safetensors import amount, open_regular, short
 MAX_ENTRIES = 100_000
 """Of tensors, and of metadata. The largest models have some thousand."""
 MAX_ITEMS = 10_000
-"""Of one array. The reader makes objects of each item, at more than 20 µs and 700 bytes."""
+"""Of one array."""
 MAX_VOCABULARY = 400_000
 """Of the arrays that hold the vocabulary, instead. Those of Qwen2 are about 152,000 long."""
+MAX_STRINGS = 2_000_000
+"""Of all arrays together. Each takes about a microsecond."""
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes of one string."""
+MAX_KEPT = 64 * 1024 * 1024
+"""Bytes of all strings together. The vocabulary of Qwen2 has 5 million."""
 
 _VOCABULARY = {f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type", "merges")}
 _STRING, _ARRAY = 8, 9
-_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of each scalar type."""
+_SCALARS = {
+    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8",
+}  # fmt: skip
+"""numpy's name of each scalar type."""
+_SIZES = {kind: np.dtype(name).itemsize for kind, name in _SCALARS.items()}
+_LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,58 @@ class StoredTensor:
     """Bytes from the beginning of the data."""
 
 
-def check(path: Path) -> tuple[list[StoredTensor], int]:
-    """The tensors a GGUF file announces, and where their data begins. ModelError where it is not sound."""
+@dataclass(frozen=True)
+class Header:
+    """What the header says: the values by name, the tensors, and the byte of the file where their data begin.
+
+    Of the arrays only the vocabulary's are kept.
+    """
+
+    path: Path
+    values: dict[str, Any]
+    tensors: list[StoredTensor]
+    start: int
+
+    def text(self, key: str) -> str | None:
+        """A string, or None where there is none of that name."""
+        value = self.values.get(key)
+        return value if isinstance(value, str) else None
+
+    def whole(self, key: str) -> int | None:
+        """A number without sign or fraction."""
+        value = self.values.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+    def number(self, key: str) -> float | None:
+        """Any number. Most are stored in single precision: 9.999999747378752e-06 was written as 1e-05."""
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        with np.errstate(over="ignore"):
+            return float(str(np.float32(value)))
+
+    def flag(self, key: str, otherwise: bool = False) -> bool:
+        """A truth value; `otherwise` where there is none."""
+        value = self.values.get(key)
+        return value if isinstance(value, bool) else otherwise
+
+    def items(self, key: str, kind: type) -> list[Any]:
+        """An array of the vocabulary whose items are of `kind`; an empty list where there is none."""
+        value = self.values.get(key)
+        return value if isinstance(value, list) and (not value or isinstance(value[0], kind)) else []
+
+    def needed(self, key: str, most: int) -> int:
+        """A count from 1 to `most`. ModelError where there is none."""
+        value = self.whole(key)
+        if not value:
+            raise ModelError(f"{self.path} does not say {key}; download it again, or use another version of it")
+        if value > most:
+            raise ModelError(f"{self.path} says that {key} is {value}, which cannot be; download it again")
+        return value
+
+
+def read(path: Path) -> Header:
+    """The header of a GGUF file. ModelError where it is not sound."""
     with open_regular(path) as file:
         prefix = file.read(24)
         if prefix[:4] != b"GGUF":
@@ -57,8 +118,9 @@ def check(path: Path) -> tuple[list[StoredTensor], int]:
             for what, count in (("tensors", tensors), ("metadata entries", entries)):
                 if count > min(MAX_ENTRIES, len(data) // 13):  # no entry takes fewer bytes
                     raise ModelError(f"{path} announces {count} {what}, which cannot be; download it again")
-            alignment = walk.metadata(entries)
-            return walk.tensors(tensors), -(-walk.at // alignment) * alignment
+            values, alignment = walk.metadata(entries)
+            found = walk.tensors(tensors)
+            return Header(path, values, found, -(-walk.at // alignment) * alignment)
 
 
 class _Walk:
@@ -67,24 +129,23 @@ class _Walk:
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path = path
         self.data = data
+        self.end = len(data)
         self.at = 24
+        self.strings = MAX_STRINGS
+        self.kept = MAX_KEPT
 
-    def metadata(self, entries: int) -> int:
-        """Walks all metadata; the alignment of the data, in bytes."""
-        alignment, seen = 32, set()
+    def metadata(self, entries: int) -> tuple[dict[str, Any], int]:
+        """All metadata, and the alignment of the data in bytes."""
+        values: dict[str, Any] = {}
         for _ in range(entries):
             key = self._text("a metadata name", 65_535)
-            if key in seen:
+            if key in values:
                 raise self._damaged(f"{short(key)} occurs twice")
-            seen.add(key)
-            kind = self._number("<I")
-            if key == "general.alignment":
-                alignment = self._number("<I") if kind == 4 else 0
-                if not 1 <= alignment <= 65_536 or alignment & (alignment - 1):
-                    raise self._damaged("its alignment is no power of two")
-            else:
-                self._value(key, kind)
-        return alignment
+            values[key] = self._value(key, self._number("<I"))
+        alignment = values.get("general.alignment", 32)
+        if not isinstance(alignment, int) or not 1 <= alignment <= 65_536 or alignment & (alignment - 1):
+            raise self._damaged("its alignment is no power of two")
+        return values, alignment
 
     def tensors(self, count: int) -> list[StoredTensor]:
         found: dict[str, StoredTensor] = {}
@@ -102,25 +163,58 @@ class _Walk:
             found[name] = StoredTensor(name, self._number("<I"), shape, self._number("<Q"))
         return list(found.values())
 
-    def _value(self, key: str, kind: int) -> None:
+    def _value(self, key: str, kind: int) -> Any:
         if kind in _SIZES:
-            self._skip(_SIZES[kind])
-        elif kind == _STRING:
-            self._text(short(key), MAX_TEXT)
-        elif kind == _ARRAY:
-            item, count = self._number("<I"), self._number("<Q")
-            most = MAX_VOCABULARY if key in _VOCABULARY else MAX_ITEMS
-            if item not in _SIZES and item != _STRING:  # nested ones too: nothing publishes them
-                raise self._damaged(f"{short(key)} is an array of an unknown type")
-            if count > (len(self.data) - self.at) // _SIZES.get(item, 8) or count > most:
-                raise self._damaged(f"{short(key)} announces {count} items")
-            if item == _STRING:
-                for _ in range(count):
-                    self._skip(self._number("<Q"))
-            else:
-                self._skip(count * _SIZES[item])
-        else:
+            return self._scalars(kind, 1)[0]
+        if kind == _STRING:
+            return self._text(short(key), MAX_TEXT)
+        if kind != _ARRAY:
             raise self._damaged(f"{short(key)} is of an unknown type")
+        item, count = self._number("<I"), self._number("<Q")
+        if item not in _SIZES and item != _STRING:  # nested ones too: nothing publishes them
+            raise self._damaged(f"{short(key)} is an array of an unknown type")
+        wanted = key in _VOCABULARY
+        if count > min((self.end - self.at) // _SIZES.get(item, 8), MAX_VOCABULARY if wanted else MAX_ITEMS):
+            raise self._damaged(f"{short(key)} announces {count} items")
+        if item == _STRING:
+            return self._strings(key, count, wanted)
+        if wanted:
+            return self._scalars(item, count)
+        self._skip(count * _SIZES[item])
+        return None
+
+    def _scalars(self, kind: int, count: int) -> list[Any]:
+        start = self.at
+        self._skip(count * _SIZES[kind])
+        # A copy, since nothing may hold on to the mapped file.
+        items: list[Any] = np.frombuffer(self.data[start : self.at], _SCALARS[kind]).tolist()
+        return items
+
+    def _strings(self, key: str, count: int, wanted: bool) -> list[str] | None:
+        self.strings -= count
+        if self.strings < 0:
+            raise self._damaged(f"its arrays hold more than {MAX_STRINGS} strings")
+        data, end, at, first = self.data, self.end, self.at, self.at
+        pieces = []
+        for _ in range(count):
+            start = at + 8
+            if start > end:
+                raise self._short()
+            at = start + _LENGTH.unpack_from(data, start - 8)[0]
+            if at > end:
+                raise self._short()
+            if wanted:
+                if at - first > MAX_KEPT:
+                    raise self._damaged(f"{short(key)} is too long")
+                pieces.append(data[start:at])
+        self.at = at
+        if not wanted:
+            return None
+        self._keep(at - first)
+        try:
+            return [piece.decode() for piece in pieces]
+        except UnicodeDecodeError:
+            raise self._damaged(f"{short(key)} is no text") from None
 
     def _text(self, what: str, longest: int) -> str:
         length = self._number("<Q")
@@ -128,10 +222,16 @@ class _Walk:
         if length > longest:
             raise self._damaged(f"{what} is {length} bytes long")
         self._skip(length)
+        self._keep(length)
         try:
             return self.data[start : self.at].decode()
         except UnicodeDecodeError:
             raise self._damaged(f"{what} is no text") from None
+
+    def _keep(self, length: int) -> None:
+        self.kept -= length
+        if self.kept < 0:
+            raise self._damaged(f"it holds more than {amount(MAX_KEPT)} of text")
 
     def _number(self, form: str) -> int:
         start = self.at
@@ -139,9 +239,12 @@ class _Walk:
         return int(struct.unpack_from(form, self.data, start)[0])
 
     def _skip(self, length: int) -> None:
-        if length > len(self.data) - self.at:
-            raise ModelError(f"{self.path} ends inside its header; download it again")
+        if length > self.end - self.at:
+            raise self._short()
         self.at += length
+
+    def _short(self) -> ModelError:
+        return ModelError(f"{self.path} ends inside its header; download it again")
 
     def _damaged(self, what: str) -> ModelError:
         return ModelError(f"{self.path} has a damaged header ({what}); download it again")

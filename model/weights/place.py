@@ -4,7 +4,8 @@ What a device computes badly is changed on the way in. It knows no architecture 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,32 @@ from mlx.utils import tree_flatten
 
 from model.config import Config, LayerQuantization
 from model.errors import ModelError
+from model.weights.precision import Arrivals, Device, NumberType, Progress, choose, runs_over, survives, this_device
 from model.weights.safetensors import TensorInfo
 
 Files = Mapping[Path, Mapping[str, TensorInfo]]
 """For each file of a checkpoint what its header says it holds."""
 
 _FLOATS = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
-_STEP = 256 * 1024 * 1024
-"""Bytes read between two reports of progress, and about the most that is held twice while types change."""
-
-
-def on_gpu() -> bool:
-    """Whether MLX computes on a GPU here, by Metal or CUDA."""
-    return mx.default_device().type == mx.DeviceType.gpu
 
 
 class Placement:
     """Where the tensors of a checkpoint go in a network. Construction checks names and shapes; `fill` reads."""
 
-    def __init__(self, network: nn.Module, config: Config, files: Files, name: str, tied: bool) -> None:
-        """`name` is what errors call the checkpoint; `tied` leaves a stored head aside. Raises ModelError."""
+    def __init__(
+        self,
+        network: nn.Module,
+        config: Config,
+        files: Files,
+        name: str,
+        tied: bool,
+        dtype: NumberType | None = None,
+        device: Device | None = None,
+    ) -> None:
+        """`name` is what errors call the checkpoint; `tied` leaves a stored head aside. Raises ModelError.
+
+        `dtype` is the type to compute in, by default what suits `device`, which is MLX's own if none is given.
+        """
         self._network = network
         self._config = config
         self._files = files
@@ -43,26 +50,39 @@ class Placement:
         self._wanted = self._checked_names(parameters)
         self._refuse_strangers(tied)
         dense_bytes = sum(parameter.size * 4 for parameter in parameters.values())
-        self._unpack = config.quantization is not None and _better_dense(dense_bytes)
-        self._dtype = self._activation_type()
+        device = device or this_device()
+        self._unpack = config.quantization is not None and not device.gpu and _fits_dense(dense_bytes)
+        self._choice = choose(self._stored_type(), config.model_type, device, dtype)
 
-    def fill(self, progress: Callable[[int, int], None]) -> None:
-        """Read all tensors into the network, evaluated. Progress in bytes."""
+    def fill(self, progress: Progress) -> None:
+        """Read all tensors into the network, evaluated and looked at. Progress in bytes. ModelError for a NaN.
+
+        Where a faster type than the safe one is on offer, it is taken if the model says the same in it.
+        """
         if not self._unpack:
             nn.quantize(self._network, class_predicate=self._module_settings)
-        total = sum(self._stored[tensor].nbytes for tensor in self._wanted)
-        step = min(_STEP, total // 20 + 1)
+        choice, network = self._choice, self._network
+        self._read(choice.safe, progress)
+        if choice.tried is None or survives(network, network, choice.tried, self._config.vocab_size):
+            return
+        if choice.asked:
+            raise runs_over(self._name)
+        self._read(choice.safe, lambda done, total: None)  # from disk: casting back would not bring back what was lost
+
+    def place_unread(self) -> None:
+        """Put all tensors into the network as they are stored, still on disk: for what reads them one by one."""
+        for path, tensors in self._files.items():
+            lazy = _open(path, self._name)
+            wanted = [(tensor, lazy[tensor]) for tensor in tensors if tensor in self._wanted]
+            self._network.load_weights(wanted, strict=False)
+
+    def _read(self, dtype: mx.Dtype, progress: Progress) -> None:
+        arrivals = Arrivals(self._name, sum(self._stored[tensor].nbytes for tensor in self._wanted), progress)
         weights: list[tuple[str, mx.array]] = []
-        evaluated = read = reported = 0
-        for tensor, array, size in self._lazily():
+        for tensor, array, size in self._lazily(dtype, arrivals):
             weights.append((tensor, array))
-            read += size
-            if read - reported >= step:
-                mx.eval([array for _, array in weights[evaluated:]])
-                evaluated, reported = len(weights), read
-                progress(read, total)
-        mx.eval([array for _, array in weights[evaluated:]])
-        progress(total, total)
+            arrivals.add([array], size)
+        arrivals.settle()
         self._network.load_weights(weights, strict=True)
 
     def _packing(self, module: str) -> LayerQuantization | None:
@@ -113,18 +133,13 @@ class Placement:
             return False
         return {"group_size": packing.group_size, "bits": packing.bits, "mode": packing.mode}
 
-    def _activation_type(self) -> mx.Dtype:
-        """The type to compute in: the checkpoint's, but for what is slow or wrong on this device."""
-        if not on_gpu():
-            return mx.float32  # on the CPU back end bfloat16 takes 8 times as long, float16 35 times
+    def _stored_type(self) -> mx.Dtype:
+        """The type of what is not packed, scales first; bfloat16 where all is."""
         floats = [info.dtype for tensor, info in self._stored.items() if tensor.endswith(".scales")]
         floats += [info.dtype for info in self._stored.values()]
-        dtype = next((_FLOATS[stored] for stored in floats if stored in _FLOATS), mx.bfloat16)
-        if dtype == mx.float16 and self._config.model_type == "qwen2":
-            return mx.bfloat16  # queries times keys overflow float16 in its last layers (QwenLM/Qwen3#761, #826)
-        return dtype
+        return next((_FLOATS[stored] for stored in floats if stored in _FLOATS), mx.bfloat16)
 
-    def _lazily(self) -> Iterator[tuple[str, mx.array, int]]:
+    def _lazily(self, dtype: mx.Dtype, arrivals: Arrivals) -> Iterator[tuple[str, mx.array, int]]:
         """Each parameter in the type to compute in, not evaluated yet, with the bytes it takes on disk."""
         for path, tensors in self._files.items():
             lazy = _open(path, self._name)
@@ -134,43 +149,53 @@ class Placement:
                 if tensor not in self._wanted or (packing and kind in ("scales", "biases")):
                     continue
                 size = self._stored[tensor].nbytes
-                array = lazy[tensor]
+                array = lazy.pop(tensor)  # nothing else may hold on to what was read, or it stays in memory twice
+                arrivals.look_at(tensor, array, partial(self._again, tensor))
                 if packing and kind == "weight":
-                    companions: dict[str, Any] = {
-                        # float32 first: MLX unpacks with float16 scales three times slower
-                        part: self._lookup(lazy, f"{module}.{part}").astype(self._dtype)
-                        for part in ("scales", "biases")
-                        if f"{module}.{part}" in self._wanted
+                    parts = [f"{module}.{part}" for part in ("scales", "biases")]
+                    companions = {
+                        part: lazy.pop(part) if part in lazy else self._again(part)  # another shard may have it
+                        for part in parts
+                        if part in self._wanted
                     }
-                    array = mx.dequantize(
-                        array,
-                        **companions,
-                        group_size=packing.group_size,
-                        bits=packing.bits,
-                        mode=packing.mode,
-                        dtype=self._dtype,
-                    )
-                    size += sum(self._stored[f"{module}.{part}"].nbytes for part in companions)
+                    for part, companion in companions.items():
+                        arrivals.look_at(part, companion, partial(self._again, part))
+                        size += self._stored[part].nbytes
+                    array = _unpacked(array, companions, packing, dtype)
                 if mx.issubdtype(array.dtype, mx.floating):
-                    array = array.astype(self._dtype)
+                    array = array.astype(dtype)
                 yield tensor, array, size
 
-    def _lookup(self, lazy: Mapping[str, mx.array], tensor: str) -> mx.array:
-        """A tensor that a shard may leave to another one."""
-        if tensor in lazy:
-            return lazy[tensor]
+    def _again(self, tensor: str) -> mx.array:
+        """A tensor by itself, unread, from whichever file has it."""
         path = next(path for path, tensors in self._files.items() if tensor in tensors)
         return _open(path, self._name)[tensor]
 
 
-def _better_dense(dense_bytes: int) -> bool:
-    """Whether packed weights are better unpacked into float32 here.
+def _unpacked(
+    packed: mx.array, companions: Mapping[str, mx.array], packing: LayerQuantization, dtype: mx.Dtype
+) -> mx.array:
+    # Scales in the target type first: MLX unpacks with float16 scales three times slower.
+    parts: dict[str, Any] = {
+        name.rpartition(".")[2]: array.astype(dtype) if packing.mode == "affine" else array
+        for name, array in companions.items()
+    }
+    return mx.dequantize(
+        packed,
+        **parts,
+        group_size=packing.group_size,
+        bits=packing.bits,
+        mode=packing.mode,
+        dtype=dtype,
+    )
+
+
+def _fits_dense(dense_bytes: int) -> bool:
+    """Whether packed weights may be unpacked into float32.
 
     MLX's CPU back end multiplies packed weights one by one, twenty times slower than a BLAS multiplies dense ones; so
     it is done where the memory allows.
     """
-    if on_gpu():
-        return False
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return dense_bytes <= min(memory // 4, 4 * 1024**3)
 

@@ -35,7 +35,15 @@ def test_nothing_slow_is_loaded_before_the_window_stands(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["app.cli", "app.doctor", "app.engine.pool", "app.library.download", "app.library.catalogue", "app.tui.library"],
+    [
+        "app.cli",
+        "app.doctor",
+        "app.inspecting",
+        "app.engine.pool",
+        "app.library.download",
+        "app.library.catalogue",
+        "app.tui.library",
+    ],
 )
 def test_no_process_but_a_worker_loads_mlx(module):
     assert not {"mlx", "mlx.core", "mlx_lm"} & loaded_by(f"import {module}")

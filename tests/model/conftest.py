@@ -1,13 +1,16 @@
 """What tests of `model` share: the converted starter and the real Qwen vocabulary, each made once a run."""
 
+import json
 from importlib.metadata import files
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tokenizers
 
 from model.tokenizer import Tokenizer
 from model.weights.gguf import convert
-from tests.model.qwen_vocabulary import tokenizer_json
+from tests.model.qwen_vocabulary import tokenizer_content
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +32,11 @@ def starter_tokenizer(converted_starter: Path) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tokenizer.json of Qwen2.5, rebuilt from the published ranks."""
-    folder = tmp_path_factory.mktemp("qwen2.5")
-    (folder / "tokenizer.json").write_text(tokenizer_json(), encoding="utf-8")
-    return folder
+def qwen_content() -> dict[str, Any]:
+    """What tokenizer.json of Qwen2.5 holds, rebuilt from the published ranks."""
+    return tokenizer_content()
+
+
+@pytest.fixture(scope="session")
+def qwen_backend(qwen_content: dict[str, Any]) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_str(json.dumps(qwen_content))

@@ -36,32 +36,54 @@ def seen(keys: mx.array, mask: mx.array | str | None, queries: int) -> list[list
 @given(
     window=st.integers(1, 9),
     slack=st.integers(1, 7),
-    steps=st.lists(st.tuples(st.booleans(), st.integers(1, 12)), max_size=25),
+    sinks=st.sampled_from([0, 0, 1, 4]),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["append", "append", "trim", "mark", "return"]), st.integers(1, 12)), max_size=25
+    ),
 )
-def test_a_rotating_cache_shows_exactly_the_window(window, slack, steps):
-    cache = RotatingCache(window, slack)
+def test_a_rotating_cache_shows_exactly_the_window(window, slack, sinks, steps):
+    cache = RotatingCache(window, slack, sinks)
     history: list[float] = []
+    marks = []
     highest = 0
-    for version, (append, count) in enumerate(steps):
-        if append:
+    for version, (step, count) in enumerate(steps):
+        if step == "append":
             new = [len(history) + index + version / 1000 for index in range(count)]
             mask = cache.make_mask(count)
             keys, values = cache.update_and_fetch(rows(new), rows(new) + 0.5)
             assert mx.array_equal(keys + 0.5, values)
             history += new
             expected = [
-                [round(value, 3) for value in history[max(0, end - window) : end]]
+                [
+                    round(value, 3)
+                    for position, value in enumerate(history[:end])
+                    if position >= end - window or position < sinks
+                ]
                 for end in range(len(history) - count + 1, len(history) + 1)
             ]
             assert seen(keys, mask, count) == expected
             highest = max(highest, len(history))
-        else:
+        elif step == "trim":
             exact = cache.rewindable
-            assert len(history) - exact <= max(0, highest - slack)
             assert cache.trim(count) == (count if count <= exact else 0)
             if count <= exact:
                 del history[len(history) - count :]
+        elif step == "mark":
+            marks.append((cache.snapshot(), list(history)))
+        elif marks:
+            snapshot, history = marks[count % len(marks)]
+            history = list(history)
+            assert cache.restore(snapshot)
         assert cache.offset == len(history)
+
+
+@given(window=st.integers(1, 9), slack=st.integers(1, 7), steps=st.lists(st.integers(1, 12), max_size=25))
+def test_the_slack_can_be_taken_back(window, slack, steps):
+    cache = RotatingCache(window, slack)
+    for step in steps:
+        new = list(range(cache.offset, cache.offset + step))
+        cache.update_and_fetch(rows(new), rows(new))
+        assert cache.rewindable >= min(slack, cache.offset)
 
 
 @given(steps=st.lists(st.integers(-400, 400).filter(bool), max_size=12))
@@ -79,13 +101,6 @@ def test_a_full_cache_keeps_everything_that_was_not_taken_back(steps):
             if -step <= len(history):
                 del history[len(history) + step :]
         assert cache.offset == len(history)
-
-
-def test_the_slack_can_be_taken_back_however_many_tokens_came():
-    cache = RotatingCache(window=8, slack=5)
-    for position in range(100):
-        cache.update_and_fetch(rows([position]), rows([position]))
-        assert cache.rewindable >= min(5, position + 1)
 
 
 def test_memory_is_bounded_by_window_slack_and_chunk():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import Config, LayerQuantization, model_type, parse_config, read_config
+from model.config import Config, LayerQuantization, model_type, parse_config, read_config, with_window
 from model.errors import ModelError
 
 QWEN: dict[str, object] = {
@@ -129,6 +129,71 @@ def test_both_spellings_of_rope_mean_the_same() -> None:
     assert (new.rope.type, new.rope.theta, new.rope.factor) == ("yarn", 1e6, 4.0)
     assert (new.rope.beta_fast, new.rope.beta_slow, new.rope.attention_factor) == (32.0, 1.0, None)
     assert new.context == 131072 and new.max_position_embeddings == 32768
+
+
+FORMS_OF_5: dict[str, object] = {"rope_theta": ABSENT, "torch_dtype": ABSENT, "dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("scaling", "longest"),
+    [
+        ({"rope_type": "default"}, 32768),
+        ({"rope_type": "linear", "factor": 2.0}, 32768),
+        ({"rope_type": "dynamic", "factor": 2.0}, 32768),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}, 32768),
+        ({"rope_type": "yarn", "factor": 4.0, "beta_fast": 16.0, "attention_factor": 1.5}, 32768),
+        ({"rope_type": "yarn", "factor": 8.0, "mscale": 0.7, "mscale_all_dim": 1.0, "truncate": False}, 32768),
+        (
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            },
+            131072,
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "llama", "mistral"])
+def test_what_transformers_4_and_5_write_is_one_config(scaling: dict[str, object], longest: int, kind: str) -> None:
+    own = {"model_type": kind, "max_position_embeddings": longest, "head_dim": 96, "sliding_window": None}
+    older = {**scaling, "type": scaling["rope_type"]}
+    del older["rope_type"]
+    plain = scaling["rope_type"] == "default"
+    four = qwen(**own, rope_theta=5e5, rope_scaling=None if plain else scaling)
+    five = qwen(**own, **FORMS_OF_5, rope_parameters={**scaling, "rope_theta": 5e5})
+    both = qwen(**own, rope_theta=5e5, rope_scaling=scaling, rope_parameters={**scaling, "rope_theta": 5e5})
+    assert four == qwen(**own, rope_theta=5e5, rope_scaling=None if plain else older) == five == both
+    assert (four.rope.theta, four.rope.type, four.dtype, four.head_dim) == (5e5, scaling["rope_type"], "bfloat16", 96)
+
+
+def test_layers_are_told_alike_by_number_and_by_name() -> None:
+    by_name = ["full_attention"] * 20 + ["sliding_attention"] * 8
+    four = qwen(use_sliding_window=True, sliding_window=4096, max_window_layers=20)
+    five = qwen(use_sliding_window=True, sliding_window=4096, max_window_layers=20, layer_types=by_name)
+    assert four == five
+    assert llama(sliding_window=4096, layer_types=by_name).layer_windows == four.layer_windows
+
+
+def test_a_head_s_width_is_taken_where_it_is_given() -> None:
+    assert qwen(head_dim=64).head_dim == 64 and qwen(head_dim=None).head_dim == qwen().head_dim == 128
+    assert qwen(hidden_size=1000, head_dim=64).head_dim == 64, "then the heads need not divide the hidden size"
+    assert qwen(model_type="qwen3").head_dim == 128 and qwen(model_type="qwen3", head_dim=32).head_dim == 32
+
+
+def test_a_window_can_be_put_on_the_top_layers() -> None:
+    config = qwen()
+    assert with_window(config, 4096, 7).layer_windows == (None,) * 21 + (4096,) * 7
+    assert with_window(config, 4096, 7) == qwen(use_sliding_window=True, sliding_window=4096, max_window_layers=21)
+    assert with_window(config, 1, 28).layer_windows == (1,) * 28
+    assert with_window(config, 4096, 0) == config
+    sliding = qwen(use_sliding_window=True, sliding_window=512, max_window_layers=27)
+    assert with_window(sliding, 4096, 2).layer_windows == (None,) * 26 + (4096, 512), "the narrower one stays"
+    for window, layers in ((0, 3), (-1, 3), (8, 29), (8, -1)):
+        with pytest.raises(ModelError) as caught:
+            with_window(config, window, layers)
+        assert caught.value.kind == "request"
 
 
 def test_theta_is_taken_from_the_innermost_place() -> None:

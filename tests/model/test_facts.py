@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import Config, LayerQuantization, parse_config
+from model.config import Config, LayerQuantization, parse_config, with_window
 from model.facts import (
+    PARTS,
+    attention_map,
+    attention_pairs,
+    composition,
     kv_bytes,
+    kv_bytes_as,
     kv_bytes_per_token,
     layer_kv_bytes,
+    layer_pairs,
+    layer_runs,
     parameters,
+    sharing,
     stored_bytes,
     weight_bytes,
 )
@@ -141,3 +149,84 @@ def test_a_cache_never_shrinks_and_never_exceeds_full_attention(tokens: int, mor
     assert kv_bytes(config, tokens) <= kv_bytes(config, tokens + more)
     assert kv_bytes(config, tokens) <= kv_bytes(QWEN["2.5-0.5B"], tokens)
     assert kv_bytes(config, tokens, element=4) == 2 * kv_bytes(config, tokens)
+
+
+PUBLISHED = shape(28, 3584, 28, 4, 18944, 151646, False, auto_map={"AutoModel": "modeling_qwen.Qwen2Model"})
+
+
+def test_the_vocabulary_of_qwen2_7b_costs_what_is_said_of_it() -> None:
+    assert parameters(QWEN["2.5-7B"]).embeddings == 544_997_376
+    rows = {row.part: row for row in composition(PUBLISHED)}
+    assert rows["embeddings"].parameters == rows["head"].parameters == 543_499_264
+    assert sum(row.parameters for row in rows.values()) == parameters(PUBLISHED).total == 7_612_620_288
+    assert rows["embeddings"].nbytes == 1_086_998_528, "1.087 GB in fp16"
+    assert round(rows["embeddings"].share, 4) == 0.0714
+
+
+def test_the_parts_add_up_whatever_they_are_stored_as() -> None:
+    for config in (*QWEN.values(), PUBLISHED):
+        for packing in (None, LayerQuantization(64, 4), LayerQuantization(32, 8), LayerQuantization(32, 4, "mxfp4")):
+            rows = composition(config, packing)
+            assert tuple(row.part for row in rows) == PARTS
+            assert sum(row.nbytes for row in rows) == weight_bytes(config, packing)
+            assert sum(row.parameters for row in rows) == parameters(config).total
+            assert abs(sum(row.share for row in rows) - 1) < 1e-12
+    assert weight_bytes(PUBLISHED, element=4) == 4 * 7_612_620_288
+    assert stored_bytes(replace(PUBLISHED, dtype="float32")) == 4 * 7_612_620_288
+
+
+def test_layers_that_differ_from_the_rule_are_priced_as_they_are() -> None:
+    uniform = {"group_size": 64, "bits": 4}
+    plain = shape(28, 3584, 28, 4, 18944, 152064, False, quantization=uniform)
+    mixed = shape(
+        28,
+        3584,
+        28,
+        4,
+        18944,
+        152064,
+        False,
+        quantization={
+            **uniform,
+            "model.embed_tokens": {"group_size": 64, "bits": 6},
+            "model.layers.3.mlp.down_proj": {"group_size": 32, "bits": 8},
+            "model.layers.27.self_attn.v_proj": False,
+        },
+    )
+    down, v_proj = 3584 * 18944, 512 * 3584
+    extra = 152064 * 3584 * 2 // 8 + (down * 9 // 8 - down * 9 // 16) + (v_proj * 2 - v_proj * 9 // 16)
+    assert stored_bytes(mixed) - stored_bytes(plain) == extra
+
+
+def test_sharing_keys_and_values_is_what_makes_the_cache_small() -> None:
+    config = QWEN["2.5-7B"]
+    assert sharing(config) == "GQA"
+    assert (kv_bytes_as(config, "MHA", 1), kv_bytes_per_token(config), kv_bytes_as(config, "MQA", 1)) == (
+        401_408,
+        57_344,
+        14_336,
+    )
+    assert sharing(QWEN["1.5-7B"]) == "MHA"
+    assert kv_bytes_as(QWEN["1.5-7B"], "MHA", 99) == kv_bytes(QWEN["1.5-7B"], 99)
+    one = replace(config, num_key_value_heads=1)
+    assert sharing(one) == "MQA" and kv_bytes_as(one, "MQA", 99) == kv_bytes(one, 99)
+
+
+def test_the_map_of_attention_shows_each_layer() -> None:
+    config = with_window(QWEN["2.5-7B"], 4096, 7)
+    assert attention_map(config) == "█" * 21 + "▄" * 7
+    assert layer_runs(config) == [(0, 20, None), (21, 27, 4096)]
+    alternating = replace(config, layer_windows=(None, 8) * 14)
+    assert attention_map(alternating) == "█▄" * 14 and len(layer_runs(alternating)) == 28
+
+
+@given(tokens=st.integers(0, 60), window=st.none() | st.integers(1, 70))
+def test_pairs_of_query_and_key_are_those_of_the_mask(tokens: int, window: int | None) -> None:
+    seen = [(q, k) for q in range(tokens) for k in range(q + 1) if window is None or k > q - window]
+    assert layer_pairs(tokens, window) == len(seen)
+
+
+def test_a_window_makes_attention_linear() -> None:
+    full, sliding = QWEN["2.5-7B"], with_window(QWEN["2.5-7B"], 1024, 28)
+    assert attention_pairs(full, 32_768) == 28 * (32_768 * 32_769 // 2)
+    assert attention_pairs(sliding, 65_536) - attention_pairs(sliding, 32_768) == 28 * 32_768 * 1024

@@ -1,5 +1,7 @@
 """The reference's outputs, from a full pass and from every way of splitting it (tests/golden/README.md)."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def golden(request, tmp_path_factory) -> tuple[LanguageModel, dict[str, np.ndarr
 
 
 def windows(language_model: LanguageModel) -> set[int]:
-    return {window for window in language_model._network.windows if window}
+    return {window for window in language_model.network.windows if window}
 
 
 def test_logits_of_a_full_pass(golden):
@@ -60,7 +62,7 @@ def test_the_chunks_of_one_prefill_change_nothing(golden):
     prompt = expected["input_ids"][0].tolist()
     for chunk in (1, 5, 64):
         session = language_model.session()
-        session._chunk = chunk
+        session.options = replace(session.options, chunk=chunk)
         logits = session.prefill(prompt)
         assert np.abs(np.array(logits) - expected["logits"][0, -1]).max() < 2e-4, f"chunks of {chunk}"
 

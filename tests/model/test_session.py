@@ -1,18 +1,16 @@
 """Whatever a session did before, it continues as a fresh one would."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import model
-from model import ModelError
+from model import KVQuantisation, ModelError
+from model.cache import CacheOptions
 from model.session import Cancelled
 from tests.checkpoints import random_checkpoint
-
-VOCABULARY = 96
-tokens = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=40)
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +32,10 @@ def fresh(hybrid, prompt):
     return np.array(hybrid.session().prefill(prompt))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_edits_regenerations_and_branches_equal_a_fresh_session(hybrid, data):
-    session = hybrid.session()
-    for cache in session._caches:
-        if hasattr(cache, "_slack"):
-            cache._slack = 4
-    session._chunk = data.draw(st.integers(1, 16))
-    prompt = data.draw(tokens)
-    for _ in range(data.draw(st.integers(1, 5))):
-        logits = session.prefill(prompt)
-        assert np.abs(np.array(logits) - fresh(hybrid, prompt)).max() < 1e-4
-        assert session.tokens == prompt
-        written = data.draw(st.lists(st.integers(0, VOCABULARY - 1), max_size=12))
-        for token in written:
-            logits = session.step(mx.array(token))
-        if written:
-            assert np.abs(np.array(logits) - fresh(hybrid, prompt + written)).max() < 1e-4
-        kept = data.draw(st.integers(0, len(prompt) + len(written)))
-        prompt = (prompt + written)[:kept] + data.draw(tokens)
+def in_chunks(language_model, chunk, **options):
+    session = language_model.session(**options)
+    session.options = replace(session.options, chunk=chunk)
+    return session
 
 
 def test_only_what_is_new_is_read(hybrid):
@@ -65,8 +47,7 @@ def test_only_what_is_new_is_read(hybrid):
 
 
 def test_a_cancelled_prefill_goes_on_where_it_stopped(hybrid):
-    session, prompt = hybrid.session(), list(range(90))
-    session._chunk = 10
+    session, prompt = in_chunks(hybrid, 10), list(range(90))
     looks = iter([False, False, False, True])
     with pytest.raises(Cancelled):
         session.prefill(prompt, cancelled=lambda: next(looks))
@@ -96,3 +77,60 @@ def test_a_failure_inside_the_model_leaves_an_empty_session_not_a_wrong_one(hybr
     monkeypatch.setattr(mx, "eval", original)
     assert session.tokens == []
     assert np.abs(np.array(session.prefill(prompt)) - fresh(hybrid, prompt)).max() < 1e-4
+
+
+def test_an_answer_is_written_again_without_reading_anything(hybrid):
+    session, prompt = hybrid.session(), list(range(60))
+    expected = np.array(session.prefill(prompt))
+    for token in range(20):
+        session.step(mx.array(token))
+    totals = []
+    logits = session.prefill(prompt, progress=lambda done, total: totals.append(total))
+    assert totals == [0]
+    assert np.array_equal(np.array(logits), expected)
+
+
+def test_an_edit_far_back_returns_to_the_nearest_snapshot(hybrid):
+    session, turns = hybrid.session(), []
+    session.options = replace(session.options, caches=replace(session.options.caches, slack=1))
+    session.reset()
+    prompt = list(range(40))
+    for turn in range(4):
+        session.prefill(prompt)
+        turns.append(len(prompt))
+        for token in range(10):
+            session.step(mx.array(token))
+        prompt = session.tokens + [turn] * 8
+    edited = [*prompt[: turns[2] + 5], 50, 51, 52]
+    totals = []
+    logits = session.prefill(edited, progress=lambda done, total: totals.append(total))
+    assert totals[0] == len(edited) - turns[2]
+    assert np.abs(np.array(logits) - fresh(hybrid, edited)).max() < 1e-4
+
+
+def test_snapshots_stay_within_their_budget(hybrid):
+    session = hybrid.session()
+    session.options = replace(session.options, snapshot_bytes=20_000)
+    for end in range(10, 200, 10):
+        session.prefill([index % 96 for index in range(end)])
+        assert sum(mark.nbytes for mark in session._marks) <= 20_000
+        assert len(session._marks) <= session.options.snapshots
+    assert session._marks
+
+
+def test_a_rolling_conversation_goes_on_past_its_context_up_to_the_trained_length(hybrid):
+    assert hybrid.session(context=32, rolling=True).options.caches.rolling_window == 32
+    session = hybrid.session_with(context=256, caches=CacheOptions(rolling_window=32, sinks=4, slack=8))
+    for position in range(200):
+        session.step(mx.array(position % 96))
+        mx.eval([cache.state for cache in session._caches])
+    assert len(session) == 200
+    bytes_a_position = 2 * 2 * 8 * 4
+    assert session._caches[1].nbytes <= (4 + 32 + 2 * 8) * bytes_a_position
+    with pytest.raises(ModelError, match="context holds 256"):
+        session.prefill([1] * 256)
+
+
+def test_a_group_size_that_does_not_divide_a_head_is_refused(hybrid):
+    with pytest.raises(ModelError, match="groups of 64"):
+        hybrid.session(quantisation=KVQuantisation(bits=8, group_size=64))

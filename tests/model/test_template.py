@@ -244,7 +244,7 @@ def test_earlier_reasoning_is_left_out() -> None:
 
 
 def test_the_date_is_todays() -> None:
-    text = ChatTemplate(DATED).render([{"role": "system", "content": " S "}, *HI], bos_token="<bos>")
+    text = ChatTemplate(DATED).render([{"role": "system", "content": " S "}, *HI], tokens={"bos_token": "<bos>"})
     assert text.startswith("<bos><|start_header_id|>system<|end_header_id|>\n\nToday: ")
     assert str(datetime.now().astimezone().year) in text
     assert text.endswith(
@@ -257,10 +257,11 @@ def test_a_template_may_insist_on_alternation() -> None:
     template = ChatTemplate(ALTERNATING, "mistral: chat_template.jinja")
     messages = [{"role": "system", "content": "S"}, *turns("a", " b ", "c")]
     assert (
-        template.render(messages, bos_token="<s>", eos_token="</s>") == "<s>[INST] a[/INST] b</s>[INST] S\n\nc[/INST]"
+        template.render(messages, tokens={"bos_token": "<s>", "eos_token": "</s>"})
+        == "<s>[INST] a[/INST] b</s>[INST] S\n\nc[/INST]"
     )
     with pytest.raises(ModelError) as caught:
-        template.render([*HI, *HI], bos_token="<s>", eos_token="</s>")
+        template.render([*HI, *HI], tokens={"bos_token": "<s>", "eos_token": "</s>"})
     assert caught.value.kind == "template"
     assert str(caught.value).startswith("mistral: chat_template.jinja refuses this conversation: roles must alternate")
 
@@ -290,6 +291,11 @@ def test_a_template_may_insist_on_alternation() -> None:
         (
             "{{ [1, 2, 3] | sum }} {{ [3, 1] | sort }} {{ 'a<b' | safe }} {{ 'a<b' | e }} {{ 2.567 | round(1) }}",
             "6 [1, 3] a<b a&lt;b 2.6",
+        ),
+        (
+            "{{ [1, 2, 3] | batch(2, 0) | list }} {{ [1, 2, 3] | slice(2) | list }} {{ 'a b-c' | wordcount }} "
+            "{{ '<b>a</b>  b' | striptags }}",
+            "[[1, 2], [3, 0]] [[1, 2], [3]] 3 a b",
         ),
         (
             "{{ [1, 2][::-1] }} {{ 'abc'[1:] }} {{ 'ab' * 2 }} {{ [0] * 2 }} {{ 2 ** 10 }} {{ 7 % 4 }}",
@@ -366,6 +372,11 @@ HOSTILE = {
     "batches": "{{ [1] | batch(1000000000, 1) | list }}",
     "slices": "{{ [1] | slice(1000000000) | list }}",
     "filler": "{{ lipsum(n=1000000) }}",
+    "words counted over and over": "{% set s = 'a ' * 400000 %}"
+    "{% for i in range(99) %}{{ s | wordcount }}{% endfor %}",
+    "the tags of a long text": "{{ ('<' * 4000000) | striptags }}",
+    "batches of strings": "{{ 'abc' | batch(1000000000, 'x' * 9999) | list }}",
+    "slices of slices": "{{ range(99999) | slice(90000000, 1) | list }}",
     "a long title": "{{ ('a ' * 4000000) | title }}",
     "a wide date": "{{ strftime_now('%1000000000d') }}",
     "comparing the same long text over and over": "{% set a = 'a' * 9999999 %}"
@@ -381,7 +392,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_template_is_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.3)
+    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.1)
     start = time.thread_time()
     with pytest.raises(ModelError) as caught:
         ChatTemplate(source, "bad: chat_template.jinja").render(HI)
@@ -424,6 +435,16 @@ def test_the_format_trick_of_old_sandboxes_gives_nothing_away() -> None:
     assert text == "xy"
 
 
+def test_special_tokens_go_by_their_names() -> None:
+    tokens = {"pad_token": "<pad>", "image_token": "<img>", "additional_special_tokens": ["<a>", "<b>"]}
+    source = "{{ pad_token }}{{ image_token }}{{ additional_special_tokens | join }}{{ unk_token is defined }}"
+    assert ChatTemplate(source).render(HI, tokens=tokens) == "<pad><img><a><b>False"
+
+
+def test_no_token_can_stand_for_the_conversation() -> None:
+    assert ChatTemplate("{{ messages[0].content }}").render(HI, tokens={"messages": "<m>"}) == "hi"
+
+
 def test_messages_are_not_changed_by_a_rendering() -> None:
     messages = turns("a", "b")
     ChatTemplate("{% set messages = messages[1:] %}{{ messages }}").render(messages)
@@ -433,7 +454,7 @@ def test_messages_are_not_changed_by_a_rendering() -> None:
 def test_a_long_conversation_is_no_hostile_template() -> None:
     messages = turns(*["word " * 400] * 1000)
     for source in (DEFAULT_SYSTEM, WITH_TOOLS, THINKING, ALTERNATING):
-        assert len(ChatTemplate(source).render(messages, bos_token="", eos_token="")) > 2_000_000
+        assert len(ChatTemplate(source).render(messages, tokens={"bos_token": "", "eos_token": ""})) > 2_000_000
 
 
 def test_a_mistake_is_told_with_its_line() -> None:

@@ -13,7 +13,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from model.errors import ModelError
 from model.template import ChatTemplate
-from model.tokenizer import Tokenizer, Turn
+from model.tokenizer import Tokenizer, TokenizerOptions, Turn
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -24,9 +24,8 @@ JOINING = "{% for m in messages %}{{ m.content | trim }}{% endfor %}"
 
 
 @pytest.fixture(scope="session")
-def qwen(qwen_folder: Path) -> Tokenizer:
-    backend = tokenizers.Tokenizer.from_file(str(qwen_folder / "tokenizer.json"))
-    return Tokenizer(backend, eos_token="<|im_end|>", template=ChatTemplate(CHATML))
+def qwen(qwen_backend: tokenizers.Tokenizer) -> Tokenizer:
+    return Tokenizer(qwen_backend, options=TokenizerOptions(eos_token="<|im_end|>"), template=ChatTemplate(CHATML))
 
 
 def with_template(tokenizer: Tokenizer, source: str) -> Tokenizer:
@@ -39,27 +38,28 @@ def with_template(tokenizer: Tokenizer, source: str) -> Tokenizer:
 # --- the real Qwen vocabulary -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "ids"),
-    [
-        ("Hello world", [9707, 1879]),
-        ("你好，世界", [108386, 3837, 99489]),
-        ("12345", [16, 17, 18, 19, 20]),
-        ("I'm", [40, 2776]),
-        ("I'M here", [40, 27603, 1588]),
-        ("  a\n\n b", [220, 264, 271, 293]),
-        ("😀", [141334]),
-        ("cafe\u0301", [924, 58858]),
-        ("<|im_start|>user\nhi<|im_end|>\n", [151644, 872, 198, 6023, 151645, 198]),
-        ("\u200bx", [15692, 87]),
-    ],
-)
+PUBLISHED = [
+    ("Hello world", [9707, 1879]),
+    ("你好，世界", [108386, 3837, 99489]),
+    ("12345", [16, 17, 18, 19, 20]),
+    ("I'm", [40, 2776]),
+    ("I'M here", [40, 27603, 1588]),
+    ("  a\n\n b", [220, 264, 271, 293]),
+    ("😀", [141334]),
+    ("cafe\u0301", [924, 58858]),
+    ("<|im_start|>user\nhi<|im_end|>\n", [151644, 872, 198, 6023, 151645, 198]),
+    ("\u200bx", [15692, 87]),
+]
+"""Text with its ids in the tokenizers of Qwen1.5, Qwen2, Qwen2.5 and Qwen3."""
+
+
+@pytest.mark.parametrize(("text", "ids"), PUBLISHED)
 def test_qwen_gives_the_published_ids(qwen: Tokenizer, text: str, ids: list[int]) -> None:
     assert qwen.encode(text) == ids
 
 
-def test_the_rebuilt_qwen_vocabulary_is_whole(qwen: Tokenizer, qwen_folder: Path) -> None:
-    rebuilt = json.loads((qwen_folder / "tokenizer.json").read_text())["model"]
+def test_the_rebuilt_qwen_vocabulary_is_whole(qwen: Tokenizer, qwen_content: dict) -> None:
+    rebuilt = qwen_content["model"]
     assert len(rebuilt["vocab"]) == 151_643 and len(rebuilt["merges"]) == 151_387
     assert qwen.size == 151_665
     assert qwen.eos_ids == {151645}
@@ -326,6 +326,148 @@ def test_of_several_templates_the_default_is_used(folder: Path) -> None:
     templates = [{"name": "tool_use", "template": "b"}, {"name": "default", "template": "a"}]
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
     assert Tokenizer.from_folder(folder).prompt([Turn("user", "b")]) == [0]
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+BYTES = {"replace": "a\ufffdb", "ignore": "ab"}
+
+
+def written(folder: Path, **settings: object) -> Path:
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize("make", ["bytes", "pieces"])
+def test_bytes_that_are_no_text_are_replaced_left_out_or_refused(tmp_path: Path, make: str) -> None:
+    if make == "bytes":
+        backend = tokenizers.Tokenizer(models.BPE({"a": 0, "b": 1, "ð": 2, "Ł": 3, "<s>": 4}, []))
+        backend.add_special_tokens(["<s>"])
+        backend.decoder = decoders.ByteLevel()
+        ids = [4, 0, 2, 3, 1]  # F0 9F, half of an emoji
+    else:
+        backend = llama_like()._backend
+        ids = [1, backend.token_to_id("!"), 7 + 0xF0, 7 + 0x9F, backend.token_to_id("!")]
+    backend.save(str(tmp_path / "tokenizer.json"))
+    for errors in ("replace", "ignore"):
+        tokenizer = Tokenizer.from_folder(tmp_path, errors=errors)
+        expected = BYTES[errors] if make == "bytes" else BYTES[errors].replace("a", "!").replace("b", "!")
+        assert "".join(streamed(tokenizer, ids)) == expected
+        assert tokenizer.decode(ids).replace("\ufffd\ufffd", "\ufffd") == expected
+        assert tokenizer.decode(ids, skip_special=False) == "<s>" + tokenizer.decode(ids)
+    strict = Tokenizer.from_folder(written(tmp_path, errors="strict"))  # as the checkpoint asks for
+    for read in (strict.decode, lambda ids: streamed(strict, ids)):
+        assert "".join(read(ids[:2])) == ("a" if make == "bytes" else "!")
+        with pytest.raises(ModelError, match=r"the bytes F0 9F, which are no text") as caught:
+            read(ids)
+        assert caught.value.kind == "request"
+        with pytest.raises(ModelError, match=r"the bytes F0"):
+            read(ids[:3])
+    assert Tokenizer.from_folder(tmp_path, errors="ignore").options.errors == "ignore"
+
+
+def test_the_unknown_token_stands_for_what_cannot_be_spelled(folder: Path) -> None:
+    backend = tokenizers.Tokenizer(models.BPE({"a": 0, "b": 1, "?": 2}, []))
+    backend.save(str(folder / "tokenizer.json"))
+    assert Tokenizer.from_folder(folder).encode("axb") == [0, 1]
+    tokenizer = Tokenizer.from_folder(written(folder, unk_token="?"))
+    assert tokenizer.encode("axb") == tokenizer.encode_plain("axb") == [0, 2, 1] and tokenizer.unk_id == 2
+    assert Tokenizer.from_folder(folder, unk_token="b").encode("axb") == [0, 1, 1]
+
+
+def test_begin_and_end_are_the_chosen_ones(folder: Path) -> None:
+    written(folder, bos_token="<s>", eos_token="</s>", chat_template="{{ bos_token }}a{{ eos_token }}{{ sep_token }}")
+    tokenizer = Tokenizer.from_folder(folder)
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.eos_ids) == (2, 3, {3})
+    assert tokenizer.prompt([]) == [2, 0, 3]
+    other = Tokenizer.from_folder(folder, bos_token="</s>", eos_token="<end>")
+    assert (other.bos_id, other.eos_ids, other.prompt([])) == (3, {4}, [3, 0, 4])
+    none = Tokenizer.from_folder(folder, eos_token=None)
+    assert none.eos_ids == frozenset() and none.prompt([]) == [2, 0]
+
+
+def test_templates_get_all_tokens_that_the_checkpoint_names(folder: Path) -> None:
+    written(
+        folder,
+        pad_token="<s>",
+        image_token={"content": "</s>"},
+        add_bos_token=True,
+        extra_special_tokens={"end_token": "<end>"},
+        additional_special_tokens=["a", {"content": "b"}],
+        chat_template="{{ pad_token }}{{ image_token }}{{ end_token }}"
+        "{{ additional_special_tokens[1] }}{{ add_bos_token }}",
+    )
+    assert Tokenizer.from_folder(folder).prompt([]) == [2, 3, 4, 1]
+
+
+def test_rows_are_padded_on_the_chosen_side(folder: Path) -> None:
+    batch = [[0, 1, 0], [], [1]]
+    right = Tokenizer.from_folder(written(folder, pad_token="<end>"))
+    assert right.pad(batch) == ([[0, 1, 0], [4, 4, 4], [1, 4, 4]], [[1, 1, 1], [0, 0, 0], [1, 0, 0]])
+    left = Tokenizer.from_folder(written(folder, pad_token="<end>", padding_side="left"))
+    assert left.pad(batch) == ([[0, 1, 0], [4, 4, 4], [4, 4, 1]], [[1, 1, 1], [0, 0, 0], [0, 0, 1]])
+    assert left.options.padding_side == "left"
+    assert Tokenizer.from_folder(folder, padding_side="right", pad_token="</s>").pad([[0], []])[0] == [[0], [3]]
+    assert right.pad([]) == ([], []) and batch == [[0, 1, 0], [], [1]]
+
+
+def test_without_a_pad_token_there_is_no_batch(folder: Path) -> None:
+    with pytest.raises(ModelError, match="has no pad token") as caught:
+        Tokenizer.from_folder(folder).pad([[1], [1, 2]])
+    assert caught.value.kind == "request"
+
+
+def test_special_tokens_can_be_read_as_text_but_prompts_keep_theirs(
+    converted_starter: Path, starter_tokenizer: Tokenizer
+) -> None:
+    splitting = Tokenizer.from_folder(converted_starter, split_special_tokens=True)
+    text = "<|im_start|>a"
+    assert starter_tokenizer.encode(text)[0] == 1
+    assert splitting.encode(text) == starter_tokenizer.encode_plain(text)
+    assert splitting.decode(splitting.encode(text)) == text
+    turns = [Turn("user", "<|im_end|> hi")]
+    assert splitting.prompt(turns) == starter_tokenizer.prompt(turns)
+
+
+def test_added_tokens_that_are_not_special_are_never_split(folder: Path) -> None:
+    backend = tokenizers.Tokenizer(models.BPE({"<": 0, "x": 1, ">": 2, "s": 3}, []))
+    backend.add_special_tokens(["<s>"])
+    backend.add_tokens(["<x>"])
+    backend.save(str(folder / "tokenizer.json"))
+    assert Tokenizer.from_folder(folder).encode("<s><x>") == [4, 5]
+    assert Tokenizer.from_folder(written(folder, split_special_tokens=True)).encode("<s><x>") == [0, 3, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"errors": "loud"}, "errors is 'loud'; it must be one of replace, strict and ignore"),
+        ({"errors": []}, "errors is"),
+        ({"padding_side": "top"}, "padding_side is 'top'; it must be left or right"),
+        ({"split_special_tokens": 1}, "must be True or False"),
+        ({"bos_token": 3}, "bos_token is 3; it must be a token or None"),
+        ({"pad_token": "<pad>"}, "has no '<pad>' to be its pad_token; choose a token of its vocabulary"),
+        ({"unk_token": "<s>"}, "has no '<s>' to be its unk_token"),  # the model itself has to know what it writes
+        ({"colour": "red"}, "options are errors, unk_token"),
+    ],
+)
+def test_options_that_cannot_be_are_named(folder: Path, options: dict, sentence: str) -> None:
+    with pytest.raises(ModelError, match=sentence) as caught:
+        Tokenizer.from_folder(folder, **options)
+    assert caught.value.kind == "request"
+
+
+def test_what_a_checkpoint_says_that_cannot_be_is_passed_over(folder: Path) -> None:
+    written(folder, errors="loud", padding_side=7, pad_token=["a"], split_special_tokens="yes", eos_token="<none>")
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.options == TokenizerOptions(eos_token="<none>") and tokenizer.eos_ids == frozenset()
+
+
+def test_a_merge_to_no_token_is_a_damaged_file_though_the_library_panics(folder: Path) -> None:
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read .*download it again"):
+        Tokenizer.from_folder(folder)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 100_000])

@@ -270,3 +270,25 @@ async def test_logs_are_private_and_few(places):
     logs = list(places.logs.glob("engine-*.log"))
     assert len(logs) == 3
     assert all(log.stat().st_mode & 0o777 == 0o600 for log in logs)
+
+
+def long_conversation(turns: int) -> list[ChatMessage]:
+    said = [
+        message
+        for turn in range(turns)
+        for message in (ChatMessage("user", f"{turn:>400}"), ChatMessage("assistant", "well. " * 20))
+    ]
+    return [ChatMessage("system", "be kind"), *said, *HELLO]
+
+
+async def test_a_long_conversation_loses_its_oldest_turns_and_says_how_many(pool, tiny):
+    first = end(await events(pool.ask(tiny, long_conversation(8), session="a", max_tokens=3)))
+    second = end(await events(pool.ask(tiny, long_conversation(9), session="a", max_tokens=3)))
+    assert first.dropped_messages > 0 and first.prompt_tokens <= 4096 * 3 / 4
+    assert second.dropped_messages == first.dropped_messages
+    assert second.reused_tokens > first.prompt_tokens / 2
+
+
+async def test_by_choice_a_full_context_ends_the_conversation(pool, tiny):
+    with pytest.raises(EngineError, match="context holds 4,096"):
+        await events(pool.ask(tiny, long_conversation(8), session="a", max_tokens=3, overflow="stop"))

@@ -1,0 +1,70 @@
+"""When a conversation outgrows the context: which messages the model still reads.
+
+The oldest turns go, the system prompt stays, and at least a quarter of the context is freed at once, so that not every
+turn reads everything again. It knows messages and counts, no model.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from model.errors import ModelError
+from model.tokenizer import Turn
+
+Policy = Literal["oldest", "stop", "rolling"]
+"""What happens when the context is full: the oldest turns go; the conversation ends there; or it rolls on, forgetting
+token by token (see `LanguageModel.session`)."""
+
+FREED = 1 / 4
+"""The share of the context that is free again after turns were dropped."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A prompt that fits."""
+
+    prompt: list[int]
+    dropped: int
+    """How many of the oldest messages, the system prompt not among them, it leaves out."""
+
+
+def fit_prompt(
+    turns: Sequence[Turn],
+    context: int,
+    render: Callable[[Sequence[Turn]], list[int]],
+    dropped: int = 0,
+) -> Fitted:
+    """The conversation as a prompt with room for an answer in `context` tokens.
+
+    `dropped`: how many messages were left out the last time; they stay out, so that what the model has read stays as it
+    is. ModelError("context") where even the last message alone does not fit.
+    """
+    system = 1 if turns and turns[0].role == "system" else 0
+    starts = [index for index in range(system, len(turns)) if turns[index].role == "user"]
+    before = max((start for start in starts if start - system <= dropped), default=system)
+    prompt = render([*turns[:system], *turns[before:]])
+    if len(prompt) < context:
+        return Fitted(prompt, before - system)
+    later = [start for start in starts if start > before]
+    room = int(context * (1 - FREED))
+    # The more is dropped the shorter it gets: the first start that leaves enough room, by halving.
+    low, high = 0, len(later) - 1
+    best: Fitted | None = None
+    while low <= high:
+        middle = (low + high) // 2
+        tried = render([*turns[:system], *turns[later[middle] :]])
+        if len(tried) <= room:
+            best, high = Fitted(tried, later[middle] - system), middle - 1
+        else:
+            low = middle + 1
+    if best is None and later:
+        tried = render([*turns[:system], *turns[later[-1] :]])
+        best = Fitted(tried, later[-1] - system) if len(tried) < context else None
+    if best is None:
+        length = len(prompt) if not later else len(tried)
+        raise ModelError(
+            f"The message is too long: with what must stand before it, it is {length:,} tokens long and the context "
+            f"holds {context:,}; shorten it, or choose a model with a longer context.",
+            "context",
+        )
+    return best

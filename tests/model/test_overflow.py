@@ -1,0 +1,61 @@
+"""What a model still reads of a conversation that outgrew its context."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model import ModelError
+from model.overflow import FREED, fit_prompt
+from model.tokenizer import Turn
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=30)
+
+
+def render(turns):
+    """A prompt of one token a character, and three around each message."""
+    return [token for turn in turns for token in (1, *map(ord, turn.content), 2, 3)]
+
+
+def conversation(lengths, system=0):
+    roles = ["user", "assistant"]
+    turns = [Turn(roles[index % 2], "x" * length) for index, length in enumerate(lengths)]
+    if turns[-1].role == "assistant":
+        turns.pop()
+    return [Turn("system", "s" * system), *turns] if system else turns
+
+
+@given(lengths=LENGTHS, system=st.integers(0, 20), context=st.integers(40, 300))
+def test_a_prompt_fits_keeps_the_system_prompt_and_ends_with_the_question(lengths, system, context):
+    turns = conversation(lengths, system)
+    shortest = render([turn for turn in turns if turn.role == "system"] + turns[-1:])
+    if len(shortest) >= context:
+        with pytest.raises(ModelError, match="too long") as raised:
+            fit_prompt(turns, context, render)
+        assert raised.value.kind == "context"
+        return
+    fitted = fit_prompt(turns, context, render)
+    first = 1 if system else 0
+    assert fitted.prompt == render(turns[:first] + turns[first + fitted.dropped :])
+    assert len(fitted.prompt) < context
+    assert turns[first + fitted.dropped].role == "user"
+    if fitted.dropped and len(shortest) <= context * (1 - FREED):
+        assert len(fitted.prompt) <= context * (1 - FREED)
+
+
+def test_a_conversation_that_fits_is_left_alone():
+    turns = conversation([10, 20, 30], system=5)
+    assert fit_prompt(turns, 500, render).dropped == 0
+
+
+def test_what_was_dropped_stays_out_and_most_turns_extend_what_was_read():
+    turns, dropped, read, reread = [], 0, [], 0
+    for turn in range(60):
+        turns.append(Turn("user", f"{turn:>20}"))
+        fitted = fit_prompt(turns, 400, render, dropped)
+        reread += fitted.prompt[: len(read)] != read
+        assert fitted.dropped >= dropped
+        read, dropped = fitted.prompt, fitted.dropped
+        turns.append(Turn("assistant", "y" * 15))
+        read = [*read, *render(turns[-1:])]
+    assert dropped > 0
+    assert reread <= 60 / 4

@@ -1,0 +1,165 @@
+"""A saved session continues token for token in another process, or is refused; it is never continued wrongly."""
+
+import json
+import random
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import model
+from model import KVQuantisation, ModelError, Sampling
+from model.cache import CacheOptions
+from tests.checkpoints import random_checkpoint
+
+PROMPT = [index * 7 % 96 for index in range(70)]
+KINDS = {
+    "full": ({}, CacheOptions()),
+    "hybrid": ({"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 9}, CacheOptions(slack=5)),
+    "8 bits": ({}, CacheOptions(KVQuantisation(8, 32))),
+    "4 bits, later": ({}, CacheOptions(KVQuantisation(4, 32, start=66))),
+    "quantised hybrid": (
+        {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 9},
+        CacheOptions(KVQuantisation(4, 32, start=3), slack=5),
+    ),
+    "rolling": ({}, CacheOptions(rolling_window=20, sinks=3, slack=4)),
+    "rolling, 8 bits": ({}, CacheOptions(KVQuantisation(8, 32), rolling_window=20, sinks=3, slack=4)),
+}
+
+
+def checkpoint(folder: Path, kind: str) -> Path:
+    changes, _ = KINDS[kind]
+    shape = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return random_checkpoint(folder, use_sliding_window="sliding_window" in changes, **shape, **changes)
+
+
+def written(language_model: model.LanguageModel, session: model.Session, count: int = 25) -> list[int]:
+    prompt = [*session.tokens, 5]
+    return [
+        token.id
+        for token in language_model.generate(prompt, Sampling(temperature=0), max_tokens=count, session=session)
+    ]
+
+
+CONTINUE = """
+import json, sys
+from pathlib import Path
+import model
+from tests.model.test_saving import written
+loaded = model.load(sys.argv[1])
+session = model.load_session(Path(sys.argv[2]), loaded)
+print(json.dumps([session.tokens[:], written(loaded, session)]))
+"""
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_session_resumes_in_another_process_token_for_token(tmp_path, kind):
+    loaded = model.load(checkpoint(tmp_path / "model", kind))
+    session = loaded.session_with(context=256, caches=KINDS[kind][1])
+    session.prefill(PROMPT)
+    for token in (3, 1, 4):
+        session.step(mx.array(token))
+    session.save(tmp_path / "session")
+    held = list(session.tokens)
+    expected = written(loaded, session)
+
+    arguments = [sys.executable, "-c", CONTINUE, str(tmp_path / "model"), str(tmp_path / "session")]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [held, expected]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model, a session saved over it, and what it continues with."""
+    folder = tmp_path_factory.mktemp("saved")
+    loaded = model.load(checkpoint(folder / "model", "quantised hybrid"))
+    session = loaded.session_with(context=256, caches=KINDS["quantised hybrid"][1])
+    session.prefill(PROMPT)
+    session.save(folder / "session")
+    return loaded, (folder / "session").read_bytes(), written(loaded, session)
+
+
+def test_200_corruptions_are_refused_or_harmless(saved, tmp_path):
+    loaded, content, expected = saved
+    dice = random.Random(11)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(content)
+        match dice.randrange(4):
+            case 0:
+                damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
+            case 1:
+                del damaged[dice.randrange(len(damaged)) :]
+            case 2:
+                start = dice.randrange(len(damaged))
+                damaged[start : start + 40] = dice.randbytes(40)
+            case 3:
+                start = dice.randrange(min(len(damaged), 3000))
+                damaged[start : start + 4] = dice.randbytes(4)
+        path = tmp_path / "session"
+        path.write_bytes(damaged)
+        try:
+            session = model.load_session(path, loaded)
+        except ModelError as error:
+            refused += 1
+            assert "session" in str(error) and "\n" not in str(error)
+            assert not path.exists() and path.with_name("session.refused").read_bytes() == bytes(damaged)
+        else:
+            assert written(loaded, session) == expected
+    assert refused > 190
+
+
+def test_a_session_of_another_model_or_schema_is_refused_with_the_reason(saved, tmp_path, monkeypatch):
+    _, content, _ = saved
+    other = model.load(random_checkpoint(tmp_path / "other", seed=9))
+    path = tmp_path / "session"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="another model"):
+        model.load_session(path, other)
+    monkeypatch.setattr("model.saving.SCHEMA", "2")
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="schema"):
+        model.load_session(path, saved[0])
+
+
+def test_a_missing_file_is_one_sentence(saved, tmp_path):
+    with pytest.raises(ModelError, match="nothing-here"):
+        model.load_session(tmp_path / "nothing-here", saved[0])
+
+
+def test_a_saved_session_is_private_and_replaces_the_one_before(saved, tmp_path):
+    loaded, *_ = saved
+    session = loaded.session()
+    path = tmp_path / "session"
+    for end in (20, 50):
+        session.prefill(PROMPT[:end])
+        session.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(model.load_session(path, loaded)) == 50
+    assert [entry.name for entry in tmp_path.iterdir()] == ["session"]
+
+
+def test_after_a_refusal_the_conversation_is_read_again(saved, tmp_path):
+    loaded, content, expected = saved
+    path = tmp_path / "session"
+    path.write_bytes(content[:-9])
+    with pytest.raises(ModelError, match="read again"):
+        model.load_session(path, loaded)
+    session = loaded.session_with(context=256, caches=KINDS["quantised hybrid"][1])
+    session.prefill(PROMPT)
+    assert written(loaded, session) == expected
+
+
+def test_an_edit_after_resuming_equals_a_fresh_session(saved, tmp_path):
+    loaded, content, _ = saved
+    path = tmp_path / "session"
+    path.write_bytes(content)
+    session = model.load_session(path, loaded)
+    edited = [*PROMPT[:30], 1, 2, 3]
+    fresh = loaded.session_with(context=256, caches=KINDS["quantised hybrid"][1])
+    assert np.abs(np.array(session.prefill(edited)) - np.array(fresh.prefill(edited))).max() < 1e-4
