@@ -121,7 +121,7 @@ class LanguageModel:
         """
         return iter(
             self.generation(
-                session or self.session(),
+                self.session() if session is None else session,
                 tokens,
                 sampling or Sampling(temperature=0),
                 max_tokens=max_tokens,

@@ -127,3 +127,16 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, place):
     (tmp_path / "file.txt").write_text("")
     with pytest.raises(ModelError, match="is not a model folder"):
         model.load(tmp_path / place)
+
+
+def test_a_window_put_on_a_checkpoint_is_the_window_of_its_configuration_and_is_labelled(tmp_path):
+    plain = random_checkpoint(tmp_path / "plain", num_hidden_layers=3)
+    trained = random_checkpoint(
+        tmp_path / "trained", num_hidden_layers=3, use_sliding_window=True, sliding_window=5, max_window_layers=1
+    )
+    put_on = model.load(plain, window=5, window_layers=2)
+    tokens = mx.array([index * 3 % 96 for index in range(40)])
+    assert mx.allclose(put_on.logits(tokens), model.load(trained).logits(tokens), atol=1e-5)
+    assert "window of 5" in put_on.traits.notes[0]
+    assert put_on.traits.fingerprint != model.load(plain).traits.fingerprint
+    assert model.load(plain).traits.notes == ()
