@@ -1,10 +1,12 @@
 """`quietly`: without arguments the window, with arguments the commands. Nothing slow is imported before the window."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Start what was asked for; ends the process with its exit status."""
+    _open_closed_streams()
     if len(sys.argv) > 1:
         from app.cli import run
 
@@ -20,6 +22,13 @@ def main() -> None:
         sys.exit(
             'Quietly\'s window needs a terminal; without one, ask with `quietly ask "..."` (see `quietly --help`).'
         )
+
+
+def _open_closed_streams() -> None:
+    """Who starts us with a closed stream wants nothing from it; left closed, the database could take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,23 @@ from app.engine.protocol import ChatMessage, Finished, Loaded
 STORE_EVERY = 0.25
 """Seconds between two writes of a growing answer: what a power cut may cost."""
 
-NOTES = {
-    "context": "The context is full: the model can read no further. Begin a new conversation.",
-    "length": "The answer reached its greatest length.",
+_NOTES = {
+    "context": "The context is full, so the answer ends here. Begin a new conversation to go on.",
+    "length": "The answer ends here because it has reached the length that was allowed.",
 }
-"""What is noted beside an answer that ended for a reason other than its own."""
+
+
+def note_of(finished: Finished) -> str:
+    """What is noted beside an answer that ended for a reason other than its own, or did not see everything."""
+    notes = [_NOTES.get(finished.reason, "")]
+    match finished.dropped_messages:
+        case 0:
+            pass
+        case 1:
+            notes.append("The oldest message no longer fits into the context, and was not read.")
+        case count:
+            notes.append(f"The {count:,} oldest messages no longer fit into the context, and were not read.")
+    return " ".join(filter(None, notes))
 
 
 def session_of(conversation: int) -> str:

@@ -161,7 +161,7 @@ class _Answer:
     async def write(self, question: str, show: Callable[[str], None]) -> None:
         """Ask and keep the answer as it comes. Ctrl+C stops it and keeps what there is; QuietlyError where there is
         none."""
-        from app.answering import NOTES, STORE_EVERY, prompt_of, record, session_of
+        from app.answering import STORE_EVERY, note_of, prompt_of, record, session_of
         from app.engine.pool import Pool
         from app.engine.protocol import Delta, Finished
 
@@ -194,7 +194,7 @@ class _Answer:
                     store.write(answer.id, self.text, self.reasoning)
                     stored = time.monotonic()
             self.status = "stopped" if self.finished.reason == "cancelled" else "complete"
-            note = NOTES.get(self.finished.reason, "")
+            note = note_of(self.finished)
         except QuietlyError as error:
             self.status = "interrupted" if self.text else "failed"
             note = str(error)

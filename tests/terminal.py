@@ -38,7 +38,12 @@ class Terminal:
         """What is on the screen."""
         return "\n".join(line.rstrip() for line in self._screen.display)
 
-    def type(self, keys: str) -> None:
+    @property
+    def left_the_second_screen(self) -> bool:
+        """Whether the program, now ended, has given the terminal back as it was."""
+        return b"\x1b[?1049l" in self._process.before
+
+    def type(self, keys: str | bytes) -> None:
         self._process.send(keys)
 
     def until(self, *wanted: str, gone: str = "", within: float = 60) -> str:

@@ -4,7 +4,19 @@ import errno
 import sqlite3
 from pathlib import Path
 
+from app.errors import QuietlyError
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class HeldError(QuietlyError):
+    """Another program holds the file for longer than one waits; later it may be free."""
+
+
+def explained(path: Path, error: sqlite3.Error | OSError) -> QuietlyError:
+    """What the store raises for `error`."""
+    held = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return (HeldError if held else QuietlyError)(explain(path, error))
 
 
 def explain(path: Path, error: sqlite3.Error | OSError) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from app.chat import lease, schema
-from app.chat.failures import explain
+from app.chat.failures import explained
 from app.chat.text import one_line, storable
 from app.errors import QuietlyError
 from app.settings import private_folder
@@ -349,8 +349,9 @@ class Store:
                 raise
 
     def _conversation(self, connection: sqlite3.Connection, conversation: int) -> Conversation:
-        row = connection.execute(_CONVERSATIONS + " WHERE id = ?", (conversation,)).fetchone()
-        if row is None:
+        known = 0 < conversation < 1 << 63  # SQLite has no other ids
+        row = known and connection.execute(_CONVERSATIONS + " WHERE id = ?", (conversation,)).fetchone()
+        if not row:
             raise QuietlyError(
                 f"Conversation {conversation} is gone, perhaps deleted in another window; start a new one."
             )
@@ -484,4 +485,4 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise QuietlyError(explain(path, error)) from error
+        raise explained(path, error) from error

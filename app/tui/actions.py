@@ -25,6 +25,7 @@ class Action(NamedTuple):
     """The keys as a person reads them."""
     palette: bool = True
     priority: bool = False
+    """Acted on before the next key is looked at, so that what is typed right behind it goes where it leads."""
 
 
 ACTIONS = (
@@ -46,6 +47,7 @@ ACTIONS = (
         "Begin with an empty page",
         typed="/new",
         shown="Ctrl+N",
+        priority=True,
     ),
     Action(
         "conversation.find",
@@ -55,6 +57,7 @@ ACTIONS = (
         "Go to conversation…",
         "Find a conversation by its title",
         shown="Ctrl+L",
+        priority=True,
     ),
     Action(
         "conversation.export",
@@ -75,6 +78,7 @@ ACTIONS = (
         "Give this conversation another title",
         typed="/rename",
         shown="Ctrl+R",
+        priority=True,
     ),
     Action(
         "conversation.delete",
@@ -94,6 +98,7 @@ ACTIONS = (
         "The next answer comes from another model",
         typed="/model",
         shown="Ctrl+O",
+        priority=True,
     ),
     Action(
         "model.add",

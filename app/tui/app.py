@@ -4,7 +4,10 @@ Collaborators come in from outside, and those that are slow to import come as fu
 or of the model library is imported before the first frame.
 """
 
+import asyncio
 import gc
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -15,12 +18,14 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker, WorkerFailed, WorkerState
 
 from app.assets import asset
 from app.chat.store import Store
+from app.chat.text import visible
 from app.errors import QuietlyError
 from app.settings import Paths, paths
 from app.shelf import Shelf
@@ -70,11 +75,23 @@ class QuietlyApp(App[None]):
         if (theme := store.remembered(_THEME)) in self.available_themes and theme is not None:
             self.theme = theme
 
+    def get_driver_class(self) -> type[Driver]:
+        from textual.drivers.linux_driver import LinuxDriver
+
+        from app.tui.driver import TerminalDriver
+
+        usual = super().get_driver_class()
+        return TerminalDriver if usual is LinuxDriver else usual
+
     def get_default_screen(self) -> Screen[None]:
         return self.chat
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._remember_theme)
+        # Asked to end, or the terminal was closed: as with Ctrl+Q, the terminal is put back and answers are kept.
+        loop = asyncio.get_running_loop()
+        for asked in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(asked, partial(self.exit, return_code=128 + asked))
 
     def on_chat_screen_shown(self) -> None:
         # What was made until now stays for good: frozen, it is never looked through again.
@@ -177,12 +194,16 @@ def run_window() -> int:
         from app.tui.screens.refusal import refuse
 
         return refuse(str(error))
-    with store:
-        from app.tui.library import Library
+    from app.tui.library import Library
 
-        app = QuietlyApp(store, lambda: _pool(where), Library(where), where.logs)
-        app.run()
-        return app.return_code or 0
+    app = QuietlyApp(store, lambda: _pool(where), Library(where), where.logs)
+    try:
+        with store:
+            app.run()
+    except QuietlyError as error:  # the last words could not be written
+        print(visible(str(error)), file=sys.stderr)
+        return 1
+    return app.return_code or 0
 
 
 def _pool(where: Paths) -> PoolLike:

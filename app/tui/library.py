@@ -80,10 +80,10 @@ class Library:
         return await fetch(model.repo, self._paths.models, progress)
 
     async def bring_starter(self) -> Path:
-        """The starter's file, installed first where it is missing."""
+        """The starter's file, installed first where it is missing; cancelling the task ends the installer."""
         from app.library.starter import install_starter, starter_file
 
         found = await asyncio.to_thread(starter_file)
         if found is not None:
             return found
-        return await asyncio.to_thread(install_starter, lambda line: None)
+        return await install_starter(lambda line: None)

@@ -7,9 +7,11 @@ so.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from textual.message import Message as Post
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from app.engine.protocol import ChatMessage, Event, Finished, Loaded, Progress
     from app.library.local import InstalledModel
 
-STORE_EVERY = 0.25
-"""Seconds between two writes of a growing answer: what a power cut may cost."""
+HELD = 60.0
+"""Seconds that the end of an answer waits for a file that another program holds."""
 PATIENCE = 3.0
 """Seconds an engine may take to stop before it is left behind."""
 FAREWELL = 0.8
@@ -63,6 +65,8 @@ class Live(msgspec.Struct, eq=False):
     """Grows with every change, so that a painter can tell whether there is anything new."""
     stopping: bool = False
     over: bool = False
+    unsaved: bool = False
+    """The person has been told that it could not be stored."""
     prompt_tokens: int | None = None
     turn: TurnLike | None = None
     task: "asyncio.Task[None] | None" = None
@@ -70,11 +74,11 @@ class Live(msgspec.Struct, eq=False):
 
 
 class AnswerEnded(Post):
-    """An answer is complete, stopped or failed, and stored as such."""
+    """An answer is complete, stopped or failed, and stored as such: `message`, or None where it could not be."""
 
-    def __init__(self, live: Live, status: "Outcome", note: str) -> None:
+    def __init__(self, live: Live, status: "Outcome", note: str, message: "Message | None") -> None:
         super().__init__()
-        self.live, self.status, self.note = live, status, note
+        self.live, self.status, self.note, self.message = live, status, note, message
 
 
 class ModelMoved(Post):
@@ -186,28 +190,41 @@ class Conductor:
 
     # --- turns ---
 
-    def send(self, conversation: int, text: str, model: "InstalledModel") -> "tuple[Message, Message]":
-        """Store the question, begin its answer and ask the engine. Returns both messages.
+    async def send(self, conversation: int | None, text: str, model: "InstalledModel") -> "tuple[Message, Message]":
+        """Store the question, begin its answer and ask the engine. Returns both messages; None is a new conversation.
 
-        Raises whatever the store raises, before anything was asked: then nothing has happened.
+        Raises whatever the store raises, before anything was asked: then nothing has happened. The disk, or another
+        program that holds the file, may take its time: the window goes on meanwhile.
         """
-        from app.answering import prompt_of
-
-        record = self._store.conversation(conversation)
-        question = self._store.ask(conversation, record.head, text)
-        messages = prompt_of(record.system_prompt, self._store.branch(conversation))
-        answer = self._store.begin_answer(conversation, question.id, model.name, {})
-        live = Live(conversation, answer.id, model)
-        self._lives[conversation] = live
+        question, answer, messages = await asyncio.to_thread(self._begin, conversation, text, model)
+        live = Live(answer.conversation, answer.id, model)
+        self._lives[answer.conversation] = live
         live.task = asyncio.create_task(self._run(live, messages))
         return question, answer
+
+    def _begin(
+        self, conversation: int | None, text: str, model: "InstalledModel"
+    ) -> "tuple[Message, Message, list[ChatMessage]]":
+        from app.answering import prompt_of
+
+        store = self._store
+        record = store.create(model=model.name) if conversation is None else store.conversation(conversation)
+        try:
+            question = store.ask(record.id, record.head, text)
+            answer = store.begin_answer(record.id, question.id, model.name, {})
+            return question, answer, prompt_of(record.system_prompt, store.branch(record.id))
+        except QuietlyError:
+            if conversation is None:
+                with contextlib.suppress(QuietlyError):
+                    store.delete(record.id)  # nobody wants an empty one
+            raise
 
     def stop(self, conversation: int) -> bool:
         """Stop the answer of `conversation`; what it has stays. False where none is being written."""
         live = self._lives.get(conversation)
         if live is None:
             return False
-        if not live.stopping:
+        if not live.stopping and not live.over:
             live.stopping = True
             live.version += 1
             self._ask_to_stop(live)
@@ -289,40 +306,65 @@ class Conductor:
         if finished is None:
             self._end(live, "interrupted", note="The engine ended without a word; ask again.")
             return
-        from app.answering import NOTES
+        from app.answering import note_of
 
         status: Outcome = "complete"
         if finished.reason == "cancelled":
             status = "interrupted" if self._closing else "stopped"
-        self._end(live, status, note=NOTES.get(finished.reason, ""), finished=finished)
+        self._end(live, status, note=note_of(finished), finished=finished)
 
     def _end(self, live: Live, status: "Outcome", *, note: str = "", finished: "Finished | None" = None) -> None:
+        """Record the end of an answer, aside; whoever watches is told once it is on disk."""
         if live.over:
             return
         live.over = True
         self._cancel_write(live)
-        self._lives.pop(live.conversation, None)
+        facts = live.turn.facts if live.turn is not None else None
+        self._aside(self._keep(live, status, note, partial(self._record, live, status, note, facts, finished)))
+
+    def _record(
+        self, live: Live, status: "Outcome", note: str, facts: "Loaded | None", finished: "Finished | None"
+    ) -> "Message":
         from app.answering import record
 
-        try:
-            record(
-                self._store,
-                live.message,
-                status,
-                answer=live.answer,
-                reasoning=live.reasoning,
-                note=note,
-                facts=live.turn.facts if live.turn is not None else None,
-                finished=finished,
-            )
-        except Exception as error:
-            self._post(Trouble(self._unsaved(error)))
-        self._post(AnswerEnded(live, status, note))
+        return record(
+            self._store,
+            live.message,
+            status,
+            answer=live.answer,
+            reasoning=live.reasoning,
+            note=note,
+            facts=facts,
+            finished=finished,
+        )
+
+    async def _keep(self, live: Live, status: "Outcome", note: str, record: "Callable[[], Message]") -> None:
+        from app.chat.failures import HeldError
+
+        message: Message | None = None
+        deadline = time.monotonic() + HELD
+        while message is None:
+            try:
+                message = await asyncio.to_thread(record)
+            except HeldError as error:
+                live.stage = "waiting for the conversations file"
+                live.version += 1
+                if self._closing or time.monotonic() > deadline:
+                    self._tell_unsaved(live, error)
+                    break
+            except Exception as error:
+                self._tell_unsaved(live, error)
+                break
+        if self._lives.get(live.conversation) is live:  # not deleted meanwhile
+            del self._lives[live.conversation]
+            self._post(AnswerEnded(live, status, note, message))
 
     # --- keeping what has been written ---
 
     def _write_soon(self, live: Live) -> None:
         if live.write_due is None:
+            from app.answering import STORE_EVERY
+
             live.write_due = asyncio.get_running_loop().call_later(STORE_EVERY, self._write, live)
 
     def _cancel_write(self, live: Live) -> None:
@@ -333,23 +375,33 @@ class Conductor:
     def _write(self, live: Live) -> None:
         live.write_due = None
         if not live.over:
-            task = asyncio.create_task(self._write_aside(live))
-            self._writes.add(task)
-            task.add_done_callback(self._writes.discard)
+            self._aside(self._write_aside(live))
+
+    def _aside(self, work: "Coroutine[Any, Any, None]") -> None:
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
 
     async def _write_aside(self, live: Live) -> None:
+        from app.chat.failures import HeldError
+
         # In a thread: the disk may take its time, and typing must not wait for it. A write that comes after
         # the answer's end changes nothing.
         try:
             await asyncio.to_thread(self._store.write, live.message, live.answer, live.reasoning)
+        except HeldError:
+            pass  # the next write, or the last, finds the file free again
         except Exception as error:
             if not live.stopping and not live.over:
-                self._post(Trouble(self._unsaved(error)))
+                self._tell_unsaved(live, error)
                 self.stop(live.conversation)
 
-    def _unsaved(self, error: Exception) -> str:
+    def _tell_unsaved(self, live: Live, error: Exception) -> None:
+        if live.unsaved or self._lives.get(live.conversation) is not live:
+            return  # said already, or deleted meanwhile
+        live.unsaved = True
         reason = str(error) if isinstance(error, QuietlyError) else self._report(error)
-        return f"The answer could not be saved; copy what you need from the window. {reason}"
+        self._post(Trouble(f"The answer could not be saved; copy what you need from the window. {reason}"))
 
     # --- the end ---
 
@@ -357,7 +409,11 @@ class Conductor:
         """Record every running answer as interrupted, at once: for an end that leaves no time to wait."""
         self._closing = True
         for live in self.lives:
-            self._end(live, "interrupted")
+            if not live.over:
+                live.over = True
+                self._cancel_write(live)
+                with contextlib.suppress(QuietlyError):  # then what was written last stands, as interrupted
+                    self._record(live, "interrupted", "", live.turn.facts if live.turn is not None else None, None)
 
     async def close(self) -> None:
         """End running answers, keep what they have, and close the engines; takes two seconds at most."""
@@ -376,6 +432,8 @@ class Conductor:
             _, late = await asyncio.wait(tasks, timeout=FAREWELL)
             for task in late:
                 task.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=FAREWELL)
         self.save()
         if self._pool is not None:
             pool, self._pool = self._pool, None

@@ -1,7 +1,8 @@
-"""The commands as a shell runs them, with the real starter."""
+"""The commands as a shell runs them: with the real starter where its words matter, else with a tiny model."""
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -10,8 +11,15 @@ from pathlib import Path
 import pytest
 
 from app.chat.store import Store
+from tests.checkpoints import speaking_checkpoint
 
 QUIETLY = [sys.executable, "-P", "-m", "app"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> str:
+    """The folder of a model that loads in no time and says nonsense."""
+    return str(speaking_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny"))
 
 
 @pytest.fixture
@@ -20,8 +28,10 @@ def quietly(home, conversions):
     home.joinpath("cache").mkdir(parents=True)
     home.joinpath("cache", "converted").symlink_to(conversions, target_is_directory=True)
 
-    def run(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess:
-        return subprocess.run([*QUIETLY, *arguments], input=stdin, capture_output=True, text=True, timeout=120, cwd=cwd)
+    def run(*arguments: str, stdin: str | bytes = "", cwd: Path | None = None) -> subprocess.CompletedProcess:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run([*QUIETLY, *arguments], input=given, capture_output=True, timeout=120, cwd=cwd)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
 
@@ -41,25 +51,63 @@ def test_json_tells_text_counts_and_timings_and_the_conversation_goes_on(quietly
     assert second["conversation"] == first["conversation"]
 
 
-def test_standard_input_is_added_to_the_question(quietly, starter, places):
-    assert quietly("ask", "Say one word about this:", "--max-tokens", "3", stdin="the sky\n").returncode == 0
+def test_standard_input_is_added_to_the_question(quietly, tiny, places):
+    assert quietly("ask", "-m", tiny, "One word about this:", "--max-tokens", "3", stdin="the sky\n").returncode == 0
     with Store.open(places.database) as store:
         question, answer = store.branch(store.latest().id)
-    assert question.content == "Say one word about this:\n\nthe sky"
-    assert answer.model == "starter" and answer.status == "complete" and answer.token_ids
+    assert question.content == "One word about this:\n\nthe sky"
+    assert answer.model == "tiny" and answer.status == "complete" and answer.token_ids
 
 
-def test_the_same_seed_gives_the_same_answer(quietly, starter):
-    settings = ("--temperature", "1", "--seed", "5", "--max-tokens", "8")
+def test_bytes_that_are_no_utf_8_become_text_and_what_is_no_text_is_refused(quietly, tiny, places):
+    assert quietly("ask", "-m", tiny, "--max-tokens", "3", stdin=b"caf\xe9 \xff").returncode == 0
+    with Store.open(places.database) as store:
+        assert store.branch(store.latest().id)[0].content == "caf\ufffd \ufffd"
+    done = quietly("ask", "-m", tiny, stdin=b"\x7fELF\0\0")
+    assert (done.returncode, done.stdout) == (1, "") and "no text" in done.stderr
+
+
+@pytest.mark.parametrize("redirected", ["<&-", ">&-", ">/dev/full", "--json >/dev/full", "2>&-"])
+def test_closed_and_full_streams_end_in_order(quietly, tiny, places, redirected):
+    command = f'"$@" {redirected}'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *QUIETLY, "ask", "-m", tiny, "--max-tokens", "3", "hello"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert done.returncode == (1 if "full" in redirected else 0)
+    assert ("cannot be written" in done.stderr) == ("full" in redirected)
+    with Store.open(places.database) as store:
+        assert store.branch(store.latest().id)[-1].status in ("complete", "stopped")
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_answer_and_keeps_what_there_is(quietly, tiny, places, asked):
+    command = [*QUIETLY, "ask", "-m", tiny, "hello"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        begun = process.stdout.read(20)
+        process.send_signal(asked)
+        said = begun + process.stdout.read()
+    assert process.returncode == 130
+    with Store.open(places.database) as store:
+        answer = store.branch(store.latest().id)[-1]
+    assert answer.status == "stopped" and answer.content == said.decode().removesuffix("\n")
+
+
+def test_the_same_seed_gives_the_same_answer(quietly, tiny):
+    settings = ("-m", tiny, "--temperature", "1", "--seed", "5", "--max-tokens", "8")
     assert quietly("ask", *settings, "hello").stdout == quietly("ask", *settings, "hello").stdout
 
 
-def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, starter, tmp_path):
+def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path):
     for name in ("app", "model", "textual"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('theirs was run')")
     (tmp_path / "json.py").write_text("raise SystemExit('theirs was run')")
-    done = quietly("ask", "--max-tokens", "3", "hello", cwd=tmp_path)
+    done = quietly("ask", "-m", tiny, "--max-tokens", "3", "hello", cwd=tmp_path)
     assert done.returncode == 0 and "theirs" not in done.stdout + done.stderr
 
 
@@ -69,7 +117,11 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, starter, tmp_pa
         (["ask"], "Nothing was asked"),
         (["ask", "-m", "no-such-model", "hello"], "no-such-model"),
         (["ask", "-c", "hello"], "no conversation"),
+        (["ask", "-m", ".", "hello"], "config.json is missing"),
         (["ask", "--temperature", "-1", "hello"], "temperature"),
+        (["ask", "--seed", str(1 << 64), "hello"], "seed"),
+        (["ask", "--max-tokens", str(1 << 64), "hello"], "max-tokens"),
+        (["export", str(1 << 64)], str(1 << 64)),
         (["export"], "no conversation"),
         (["export", "7"], "7"),
         ([], "needs a terminal"),
@@ -96,16 +148,16 @@ def test_an_unreadable_database_is_named_and_left_alone(quietly, places):
     assert places.database.read_bytes() == b"not a database at all" * 100
 
 
-def test_an_export_never_overwrites(quietly, starter, tmp_path):
-    quietly("ask", "--max-tokens", "3", "hello")
+def test_an_export_never_overwrites(quietly, tiny, tmp_path):
+    quietly("ask", "-m", tiny, "--max-tokens", "3", "hello")
     written = [Path(quietly("export", "-o", str(tmp_path)).stdout.strip()) for _ in range(2)]
     assert written[0] != written[1]
     assert all("hello" in path.read_text() for path in written)
     assert "hello" in quietly("export", "--list").stdout
 
 
-def test_what_is_kept_is_for_its_owner_only(quietly, starter, home):
-    quietly("ask", "--max-tokens", "3", "hello")
+def test_what_is_kept_is_for_its_owner_only(quietly, tiny, home):
+    quietly("ask", "-m", tiny, "--max-tokens", "3", "hello")
     for folder, _, files in os.walk(home / "data"):
         assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
         assert all(stat.S_IMODE((Path(folder) / file).stat().st_mode) == 0o600 for file in files)

@@ -1,4 +1,4 @@
-"""From exec to the first frame, in a real pty, beside an empty Textual app: `python -m tests.benchmarks.start [rounds]`.
+"""From exec to the first frame in a real pty, beside an empty Textual app: `python -m tests.benchmarks.start [rounds]`.
 
 The two alternate, so that whatever else the machine does meets both. Ours opens a home with 200 conversations.
 """

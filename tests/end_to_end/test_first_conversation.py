@@ -62,15 +62,16 @@ def test_ask_stream_stop_switch_export_quit_reopen(opened, places, installation)
 
     switch_model(window, "babbler")
     window.type("hello" + ENTER)
-    window.until("hello", "writing")
+    window.until("hello")
+    window.until("writing")  # by now what it babbles may have pushed the question out of sight
     window.type(ESCAPE)
-    window.until("hello", "tok/s", gone="writing")
+    window.until("babbler", "stopped", gone="writing")
 
     window.type(CTRL_Q)
     assert window.ends() == 0
 
     again = opened()
-    again.until("What is the capital of France?", "Paris", "hello")
+    again.until("What is the capital of France?", "babbler", "stopped")
     again.type(CTRL_Q)
     assert again.ends() == 0
 
@@ -140,3 +141,22 @@ def test_kill_9_of_the_window_keeps_the_question_and_the_partial_answer(opened, 
         question, answer = store.branch(store.latest().id)
     assert question.content == "Write a very long story about the sea."
     assert answer.status == "interrupted" and answer.content.startswith(partial)
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGHUP])
+def test_a_window_that_is_asked_to_end_puts_the_terminal_back(opened, asked):
+    window = opened()
+    window.until("Ask anything")
+    os.kill(window.pid, asked)
+    assert window.ends() == 128 + asked
+    assert window.left_the_second_screen
+
+
+def test_hostile_bytes_typed_and_pasted_are_text(opened):
+    window = opened()
+    window.until("Ask anything", "starter")
+    window.type(b"\xff\xfe\x80")
+    window.type("\x1b[200~one \x1b[31mred\rtwo \x1b]0;title\x07 end\x1b[201~")
+    window.until("two ]0;title end", "Nothing yet")
+    window.type(CTRL_Q)
+    assert window.ends() == 0

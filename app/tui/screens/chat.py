@@ -6,7 +6,7 @@ and words. The flow of a turn is the conductor's; what a key is called is the ta
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -23,18 +23,17 @@ from app.chat.store import Conversation, Message, Store
 from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.shelf import Shelf
-from app.tui import words
+from app.tui import telling, words
 from app.tui.actions import TYPED, bindings
 from app.tui.screens.guarded import GuardedScreen
 from app.tui.turns import AnswerEnded, Conductor, ModelMoved, Trouble
 from app.tui.widgets.composer import Composer
-from app.tui.widgets.sidebar import ConversationRow, ModelRow, ModelState, Sidebar
-from app.tui.widgets.status import Facts, StatusLine
+from app.tui.widgets.sidebar import Sidebar
+from app.tui.widgets.status import StatusLine
 
 if TYPE_CHECKING:
     from app.library.local import InstalledModel
     from app.tui.library import Library
-    from app.tui.widgets.message import Entry
     from app.tui.widgets.transcript import Transcript
 
 PAINTS = 12
@@ -43,25 +42,6 @@ NARROW = 80
 """Columns below which the sidebar covers the page instead of standing beside it."""
 SHORT = 20
 """Rows below which the title gives way to the conversation."""
-_UNTITLED = "Untitled"
-_ENDINGS = {"stopped": "stopped", "interrupted": "interrupted", "failed": "There is no answer."}
-
-
-def entry_of(message: Message) -> "Entry":
-    """A stored message as the transcript shows it."""
-    from app.tui.widgets.message import Entry
-
-    if message.role == "user":
-        return Entry(message.id, "user", "You", message.content)
-    note = message.note or _ENDINGS.get(message.status, "")
-    return Entry(
-        message.id,
-        "assistant",
-        one_line(message.model or "Answer", 60),
-        message.content,
-        message.reasoning,
-        note,
-    )
 
 
 class ChatScreen(GuardedScreen[None]):
@@ -86,12 +66,13 @@ class ChatScreen(GuardedScreen[None]):
         self._looked = False  # whether the models have been looked for
         self._told = 0.0
         self._awake = False
+        self._sending = False
 
     # --- what is on it ---
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="room"):
-            yield Sidebar(self._conversation_rows(), None, id="sidebar")
+            yield Sidebar(telling.conversation_rows(self._store, self._conductor, self._today()), None, id="sidebar")
             with Vertical(id="page"):
                 yield Vertical(id="body")
                 yield Composer(id="composer")
@@ -118,59 +99,18 @@ class ChatScreen(GuardedScreen[None]):
 
     # --- telling the widgets ---
 
-    def _conversation_rows(self) -> list[ConversationRow]:
-        today = self._today()
-        return [
-            ConversationRow(
-                record.id,
-                record.title or _UNTITLED,
-                words.day(record.updated, today),
-                self._conductor.live(record.id) is not None,
-            )
-            for record in self._store.conversations()
-        ]
-
     def _tell_conversations(self) -> None:
-        self.query_one(Sidebar).show_conversations(self._conversation_rows(), self._current)
+        self.query_one(Sidebar).show_conversations(
+            telling.conversation_rows(self._store, self._conductor, self._today()), self._current
+        )
 
     def _tell_models(self) -> None:
-        self.query_one(Sidebar).show_models([self._model_row(model) for model in self._shelf.models])
-
-    def _model_row(self, model: "InstalledModel") -> ModelRow:
-        state: ModelState = "idle"
-        detail = words.size(model.size)
-        if model.problem is not None:
-            state = "problem"
-        elif (loading := self._conductor.loading(model.path)) is not None:
-            state, detail = "loading", words.percent(loading.done, loading.total)
-        elif self._conductor.loaded(model.path) is not None:
-            state = "loaded"
-        chosen = self._shelf.chosen is not None and model.path == self._shelf.chosen.path
-        return ModelRow(str(model.path), model.name, state, detail, chosen)
+        self.query_one(Sidebar).show_models(telling.model_rows(self._shelf, self._conductor))
 
     def _tell(self) -> None:
         """Say in the status line how things stand."""
-        model = self._shelf.chosen
-        live = self._conductor.live(self._current)
-        facts = self._conductor.loaded(model.path) if model is not None else None
-        activity = ""
-        if live is not None:
-            activity = "stopping" if live.stopping else words.activity(live.stage, live.done, live.total)
-        elif model is not None and (loading := self._conductor.loading(model.path)) is not None:
-            activity = words.activity(loading.stage, loading.done, loading.total)
-        last = self._last
-        used = live.prompt_tokens if live is not None else _used(last)
-        available = facts.context if facts is not None else model.context if model is not None else None
-        name = one_line(model.name, 32) if model is not None else "no model" if self._looked else "…"
-        self.query_one(StatusLine).facts = Facts(
-            model=f"{'●' if facts is not None else '○'} {name}",
-            device=facts.device if facts is not None else "",
-            context=words.context(used, available),
-            activity=activity,
-            speed=words.speed(last.completion_tokens, last.decode_seconds, last.first_token_seconds)
-            if last is not None and live is None
-            else "",
-            hint="F1 help",
+        self.query_one(StatusLine).facts = telling.status(
+            self._shelf.chosen, self._conductor, self._current, self._last, self._looked
         )
 
     def _paint(self) -> None:
@@ -198,8 +138,8 @@ class ChatScreen(GuardedScreen[None]):
             composer.load_text(self._drafts.pop(conversation, ""))
             composer.move_cursor(composer.document.end)
         self._current = conversation
-        self._last = _measured(branch)
-        transcript.show([entry_of(message) for message in branch])
+        self._last = telling.measured(branch)
+        transcript.show([telling.entry_of(message) for message in branch])
         self._show_page(record, bool(branch))
         live = self._conductor.live(conversation)
         if live is not None:
@@ -215,37 +155,15 @@ class ChatScreen(GuardedScreen[None]):
         welcome = self.query_one("#welcome", Static)
         welcome.display = not filled
         if not filled:
-            welcome.update(self._welcome())
-
-    def _welcome(self) -> Content:
-        model = self._shelf.chosen
-        if model is not None:
-            answering = Content.assemble((one_line(model.name, 40), "bold"), " answers here, on this machine.")
-        elif self._looked:
-            answering = Content("There is no model yet. Type /add to bring one.")
-        else:
-            answering = Content(" ")
-        keys = Content.assemble(
-            ("Ctrl+P", "$text-accent"),
-            " commands   ",
-            ("Ctrl+O", "$text-accent"),
-            " models   ",
-            ("F1", "$text-accent"),
-            " help",
-        )
-        return Content("\n\n").join(
-            [
-                Content.styled("Quietly", "bold $text-primary"),
-                answering,
-                keys.stylize_before("$foreground 60%"),
-            ]
-        )
+            welcome.update(telling.welcome(self._shelf.chosen, self._looked))
 
     def on_composer_submitted(self, event: Composer.Submitted) -> None:
         if not self._awake:
             # A key came before the page did.
             self.call_after_refresh(self.post_message, Composer.Submitted(event.text))
             return
+        if self._sending or not self.query_one(Composer).text.startswith(event.text):
+            return  # Enter was pressed twice: this text is on its way already
         if (command := TYPED.get(event.text.strip())) is not None:
             self.query_one(Composer).take(event.text)
             self.app.run_worker(self.run_action(command.method), exit_on_error=False)
@@ -260,50 +178,46 @@ class ChatScreen(GuardedScreen[None]):
             else:
                 self._say("Looking for models; one moment.")
             return
-        self._send(event.text, model)
+        # Aside: the disk may take its time.
+        self._sending = True
+        self.app.run_worker(self._send(event.text, model), exit_on_error=False)
 
-    def _send(self, text: str, model: "InstalledModel") -> None:
-        transcript, new = self._transcript, self._current is None
-        conversation: int | None = self._current
+    async def _send(self, text: str, model: "InstalledModel") -> None:
+        asked_in = self._current
         try:
-            if conversation is None:
-                conversation = self._store.create(model=model.name).id
-            question, answer = self._conductor.send(conversation, text, model)
+            question, answer = await self._conductor.send(asked_in, text, model)
         except QuietlyError as error:
             self._say(str(error), wrong=True)
-            if new and conversation is not None:
-                made = conversation
-                self._guarded(lambda: self._store.delete(made))  # nobody wants an empty one
             return
+        finally:
+            self._sending = False
         # Only now is the text safe elsewhere.
-        self.query_one(Composer).take(text)
-        self._current = conversation
-        if new:
-            self._drafts.pop(None, None)
-            transcript.show([])
-        self._show_page(self._store.conversation(conversation), True)
-        transcript.add(entry_of(question))
-        transcript.add(entry_of(answer))
-        self._painted = None
-        self._painter.resume()
+        if self._current == asked_in:
+            self.query_one(Composer).take(text)
+            self._show_question(question, answer)
+        else:
+            self._drafts[asked_in] = self._drafts.get(asked_in, "").removeprefix(text)
         self._tell_conversations()
         self._tell()
+
+    def _show_question(self, question: Message, answer: Message) -> None:
+        transcript = self._transcript
+        if self._current is None:
+            self._drafts.pop(None, None)
+            transcript.show([])
+            self._current = question.conversation
+        self._show_page(self._store.conversation(question.conversation), True)
+        transcript.add(telling.entry_of(question))
+        transcript.add(telling.entry_of(answer))
+        self._painted = None
+        self._painter.resume()
 
     def on_answer_ended(self, event: AnswerEnded) -> None:
         live = event.live
         if live.conversation == self._current:
-            from app.tui.widgets.message import Entry
-
-            entry = Entry(
-                live.message,
-                "assistant",
-                one_line(live.model.name, 60),
-                live.answer,
-                live.reasoning,
-                event.note or _ENDINGS.get(event.status, ""),
-            )
-            self._transcript.finish(entry)
-            self._last = _measured(self._store.branch(live.conversation))
+            self._transcript.finish(telling.ended_entry(live, event.status, event.note))
+            if event.message is not None and event.message.prompt_tokens:
+                self._last = event.message
         elif event.status == "failed":
             self._say(event.note, wrong=True)
         self._tell_conversations()
@@ -336,7 +250,7 @@ class ChatScreen(GuardedScreen[None]):
     def action_go_to_conversation(self) -> None:
         from app.tui.palette import Choice, choose
 
-        rows = self._conversation_rows()
+        rows = telling.conversation_rows(self._store, self._conductor, self._today())
         choose(
             self.app,
             "Go to conversation…",
@@ -415,7 +329,7 @@ class ChatScreen(GuardedScreen[None]):
                 self._drafts.pop(conversation, None)
             self._tell_conversations()
 
-        title = one_line(self._store.conversation(conversation).title or _UNTITLED, 50)
+        title = one_line(self._store.conversation(conversation).title or telling.UNTITLED, 50)
         self.app.push_screen(Confirm(f"Delete “{title}”?", "Delete", "Every message in it goes for good."), answered)
 
     # --- models ---
@@ -442,7 +356,7 @@ class ChatScreen(GuardedScreen[None]):
     def _show_welcome(self) -> None:
         welcome = self.query_one("#welcome", Static)
         if welcome.display:
-            welcome.update(self._welcome())
+            welcome.update(telling.welcome(self._shelf.chosen, self._looked))
 
     def on_sidebar_model_chosen(self, event: Sidebar.ModelChosen) -> None:
         self.choose_model(event.key)
@@ -550,15 +464,3 @@ class ChatScreen(GuardedScreen[None]):
             timeout=10 if wrong else 6,
             markup=False,
         )
-
-
-def _measured(branch: Sequence[Message]) -> Message | None:
-    """The last answer of `branch` that the engine counted."""
-    return next((message for message in reversed(branch) if message.prompt_tokens), None)
-
-
-def _used(answer: Message | None) -> int | None:
-    """Tokens of context in use after `answer`."""
-    if answer is None or answer.prompt_tokens is None:
-        return None
-    return answer.prompt_tokens + (answer.completion_tokens or 0)

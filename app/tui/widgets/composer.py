@@ -57,21 +57,23 @@ class Composer(TextArea):
             self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
-        # Bindings are looked up by the app, whose queue may be ahead of this one: an Enter right behind a word would
-        # send half of it. So these two are acted on where the letters are.
-        for action, act in (("submit", self.action_submit), ("new_line", self.action_new_line)):
-            if event.key in self._keys_of(action):
+        # Bindings are looked up by the app, whose queue may be ahead of this one or behind it: an Enter right behind a
+        # word or a backspace would send half of the word, or what was erased. Ours are acted on where the letters are.
+        for action in self._actions_of(event.key):
+            if await self.app.run_action(action, self):
                 event.prevent_default()
                 event.stop()
-                act()
                 return
 
-    def _keys_of(self, action: str) -> set[str]:
-        """The keys for `action`, as the keymap has them."""
-        for node, bindings in self.screen._binding_chain:
-            if node is self:
-                return {key for key, bound in bindings if bound.action == action}
-        return set()
+    def _actions_of(self, key: str) -> list[str]:
+        """What `key` does here, as the keymap has it."""
+        return [
+            bound.action
+            for node, bindings in self.screen._binding_chain
+            if node is self
+            for pressed, bound in bindings
+            if pressed == key
+        ]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         # With nothing written there is no line to go to the end of, so Ctrl+E is free for the window.

@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.engine import client
@@ -292,3 +293,37 @@ async def test_a_long_conversation_loses_its_oldest_turns_and_says_how_many(pool
 async def test_by_choice_a_full_context_ends_the_conversation(pool, tiny):
     with pytest.raises(EngineError, match="context holds 4,096"):
         await events(pool.ask(tiny, long_conversation(8), session="a", max_tokens=3, overflow="stop"))
+
+
+async def test_a_model_nobody_waits_for_any_more_is_let_go(pool, tiny):
+    first, second = (asyncio.create_task(pool.load(tiny)) for _ in range(2))
+    while not pool._loads:
+        await asyncio.sleep(0)
+    (load,) = pool._loads.values()
+    first.cancel()
+    await asyncio.wait([first])
+    assert not load.cancelling()
+    second.cancel()
+    await asyncio.wait([second, load])
+    assert load.cancelled() and pool.loaded(tiny) is None
+    assert (await pool.load(tiny)).architecture == "qwen2"
+
+
+async def test_models_wait_for_each_other_to_load_and_one_stays(pool, tiny, tmp_path):
+    other = speaking_checkpoint(tmp_path / "other")
+    await asyncio.gather(pool.load(tiny), pool.load(other))
+    assert [pool.loaded(one) is not None for one in (tiny, other)].count(True) == 1
+
+
+async def test_where_no_log_can_be_kept_there_is_an_answer_all_the_same(places, tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    pool = Pool(msgspec.structs.replace(places, logs=tmp_path / "file" / "logs"))
+    assert (await pool.load(tiny)).architecture == "qwen2"
+    await pool.close()
+
+
+async def test_what_no_frame_can_hold_is_one_sentence(pool, tiny):
+    with pytest.raises(EngineError, match="engine cannot take this") as caught:
+        await events(pool.ask(tiny, [ChatMessage("user", "hi")], session="a", sampling=SamplingOptions(seed=1 << 70)))
+    assert caught.value.kind == "request"
+    assert await events(pool.ask(tiny, [ChatMessage("user", "hi")], session="a", max_tokens=2))

@@ -249,7 +249,7 @@ def test_what_cannot_be_found_names_what_there_is(home: Path, monkeypatch: pytes
         "qwen": "could be Qwen2.5-0.5B and Qwen2.5-7B",
         "Qwen2.5-77B": "did you mean Qwen2.5-7B",
         "7b": "did you mean Qwen2.5-7B",
-        "zzz": "there are starter, Qwen2.5-0.5B and Qwen2.5-7B",
+        "zzz": "choose starter, Qwen2.5-0.5B or Qwen2.5-7B",
         "": "choose one of",
         "/no/such/folder": "There is no model /no/such/folder here",
         "a\x00b": "There is no model a�b here",

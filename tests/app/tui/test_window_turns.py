@@ -1,12 +1,16 @@
 """Talking: what is asked is stored first, what comes is stored as it comes, nothing that ends an answer loses it."""
 
+import threading
 from pathlib import Path
 
 import pytest
+from textual import events
 
+from app.chat.failures import HeldError
 from app.chat.store import Store
+from app.errors import QuietlyError
 from app.tui.widgets.sidebar import Sidebar
-from tests.app.tui.conftest import Opener
+from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.window import LARGER, FakePool, converse
 
 
@@ -223,3 +227,87 @@ async def test_an_engine_that_does_not_stop_is_left_behind(
         await window.pilot.press("escape")
         await window.ended()
         assert store.branch(store.conversations()[0].id)[1].status == "stopped"
+
+
+def strike(window: Window, *keys: str) -> None:
+    """Keys that arrive together, as from a fast hand on a busy machine."""
+    for key in keys:
+        window.app.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+async def test_enter_pressed_twice_sends_once(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        strike(window, "H", "i", "enter", "enter")
+        await window.until(lambda: window.pool.turns)
+        window.pool.turns[0].finish()
+        await window.ended()
+        assert [message.content for message in store.branch(store.latest().id)] == ["Hi", ""]
+        assert window.notices == ""
+
+
+async def test_what_is_typed_right_behind_a_key_goes_where_the_key_leads(opened: Opener, store: Store) -> None:
+    converse(store, "Old", "Older")
+    async with opened() as window:
+        strike(window, "ctrl+n", "H", "e", "backspace", "i", "enter")
+        await window.until(lambda: window.pool.turns)
+        window.pool.turns[0].finish()
+        await window.ended()
+        assert [len(store.branch(one.id)) for one in store.conversations()] == [2, 2]
+        assert store.branch(store.latest().id)[0].content == "Hi"
+        assert window.composer.text == ""
+
+
+async def test_the_window_goes_on_while_the_disk_takes_its_time(
+    opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, ask = threading.Event(), store.ask
+    monkeypatch.setattr(store, "ask", lambda *given: free.wait(10) and ask(*given))
+    async with opened() as window:
+        window.composer.load_text("First")
+        await window.pilot.press("enter", "enter", "x")
+        assert window.composer.text == "xFirst" or window.composer.text == "Firstx"
+        assert not window.pool.turns
+        free.set()
+        await window.until(lambda: window.pool.turns)
+        assert len(window.pool.turns) == 1
+        window.pool.turns[0].finish()
+        await window.ended()
+
+
+async def test_a_file_that_is_held_for_a_while_costs_no_answer(
+    opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, tries = store.finish, []
+
+    def held_twice(*given: object, **more: object) -> object:
+        tries.append(given)
+        if len(tries) < 3:
+            raise HeldError("The file is held by another program.")
+        return finish(*given, **more)
+
+    monkeypatch.setattr(store, "finish", held_twice)
+    async with opened() as window:
+        await window.ask("Hello?")
+        window.pool.turns[0].say("Yes.")
+        window.pool.turns[0].finish()
+        await window.ended()
+        answer = store.branch(store.latest().id)[1]
+        assert (answer.content, answer.status) == ("Yes.", "complete")
+        assert window.notices == ""
+
+
+async def test_an_answer_that_cannot_be_saved_is_said_once_and_stays_on_the_page(
+    opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **more: object) -> object:
+        raise QuietlyError("The disk is full.")
+
+    monkeypatch.setattr(store, "finish", full)
+    monkeypatch.setattr(store, "write", full)
+    async with opened() as window:
+        await window.ask("Hello?")
+        window.pool.turns[0].say("Words to keep")
+        await window.ended()
+        await window.until(lambda: "could not be saved" in window.notices)
+        assert window.notices.count("could not be saved") == 1
+        assert "Words to keep" in window.page
