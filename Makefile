@@ -10,7 +10,7 @@ run: $(STAMP)-run
 	@$(BIN)/quietly
 
 test: $(STAMP)-test
-	@$(BIN)/python -m pytest -m "not soak"
+	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
 soak: $(STAMP)-test
 	@$(BIN)/python -m pytest -m soak

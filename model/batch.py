@@ -9,7 +9,7 @@ import mlx.core as mx
 from model.cache import CacheOptions
 from model.errors import ModelError
 from model.language_model import LanguageModel
-from model.sampling import Sampler, Sampling
+from model.sampling import Sampler, Sampling, token_id
 
 
 def answers(
@@ -22,10 +22,18 @@ def answers(
     """`count` answers to `prompt`, the ids of each without the one that ended it.
 
     Each row equals the answer that would have been written alone with its seed: the sampling's plus the row's number,
-    where it has one. ModelError("context") for a prompt that leaves no room.
+    where it has one. ModelError("request") where there is nothing to continue or to write, or an id is no token;
+    ModelError("context") for a prompt that leaves no room.
     """
     traits = language_model.traits
-    if not prompt or len(prompt) + max_tokens > traits.context:
+    if not prompt or count < 1 or max_tokens < 1:
+        raise ModelError(
+            f"{count} answers of {max_tokens:,} tokens to a prompt of {len(prompt):,} are nothing to write; "
+            "ask for one at least.",
+            "request",
+        )
+    language_model.check(prompt)
+    if len(prompt) + max_tokens > traits.context:
         raise ModelError(
             f"A prompt of {len(prompt):,} tokens and answers of {max_tokens:,} do not fit in {traits.name}'s context "
             f"of {traits.context:,}; shorten one of them.",
@@ -49,12 +57,13 @@ def answers(
     for _ in range(max_tokens):
         # A row that has ended is fed its last token on: cheaper than taking it out of every cache.
         chosen = mx.stack([sampler(row) for sampler, row in zip(samplers, logits, strict=True)])
-        ids: Any = chosen.tolist()
+        mx.eval(chosen)
         for row in tuple(going):
-            if ids[row] in ends:
+            token = token_id(chosen[row])
+            if token in ends:
                 going.discard(row)
             else:
-                written[row].append(ids[row])
+                written[row].append(token)
         if not going:
             break
         logits = network(chosen[:, None], caches, last=1)[:, -1]

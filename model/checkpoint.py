@@ -3,17 +3,14 @@
 Every file is checked before MLX reads it, and nothing that a checkpoint brings is run.
 """
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import mlx.nn as nn
-
 from model.config import (
-    Config,
     Quantization,
     parse_config,
     parse_model_type,
@@ -75,48 +72,46 @@ def load(
     files = shards(folder)
     tokenizer = Tokenizer.from_folder(folder) if (folder / "tokenizer.json").exists() else None
 
-    notes: tuple[str, ...] = ()
-    settings = ""
+    def loaded(done: int, total: int) -> None:
+        progress("load", done, total)
+
     if kind in OURS:
-        config = parse_config(fields, name)
-        if window is not None:
-            layers = config.num_hidden_layers if window_layers is None else window_layers
-            config = with_window(config, window, layers)
-            notes = (f"A window of {window:,} tokens was put on {layers} layers; it was not trained with one.",)
-            settings = f"window {window} {layers}"
-        network: Any = _own_network(config, name, files, dtype, lambda done, total: progress("load", done, total))
-        rows, context, implementation = config.vocab_size, config.context, "quietly"
-        quantization = config.quantization
+        opened = _open_ours(fields, name, files, dtype, window, window_layers, loaded)
+    elif window is not None:
+        raise ModelError(f"{name} runs in mlx-lm's implementation, where no window can be put on it.", "request")
     else:
-        if window is not None:
-            raise ModelError(f"{name} runs in mlx-lm's implementation, where no window can be put on it.", "request")
-        implementation = "mlx-lm"
-        text = fields.get("text_config")
-        language = text if isinstance(text, dict) else fields  # multimodal checkpoints nest what concerns us
-        rows = _whole_number(language, "vocab_size", default=1 << 24)
-        context = _whole_number(language, "max_position_embeddings", default=4096)
-        quantization = _mlx_quantization(fields, name)
-        read = _whole_number(language, "vocab_size", default=256)
-        network = _foreign_network(folder, kind, read, dtype, lambda done, total: progress("load", done, total))
-    network.eval()
-    return LanguageModel(
-        network,
-        Traits(
-            name=name,
-            path=source,
-            architecture=kind,
-            implementation=implementation,
-            fingerprint=_fingerprint(folder, files, settings),
-            notes=notes,
-            parameters=_weight_count(files, quantization),
-            bits=quantization.default.bits if quantization else None,
-            vocabulary=_vocabulary(name, rows, tokenizer),
-            context=context,
-            chunk=512 if this_device().gpu else 64,
-            defaults=_generation_defaults(folder, name),
-        ),
-        tokenizer,
+        opened = _open_theirs(folder, fields, kind, name, dtype, loaded)
+    opened.network.eval()
+    traits = Traits(
+        name=name,
+        path=source,
+        architecture=kind,
+        implementation=opened.implementation,
+        fingerprint=_fingerprint(folder, files, opened.settings),
+        notes=opened.notes,
+        parameters=_weight_count(files, opened.quantization),
+        bits=opened.quantization.default.bits if opened.quantization else None,
+        vocabulary=_vocabulary(name, opened.rows, tokenizer),
+        context=opened.context,
+        chunk=512 if this_device().gpu else 64,
+        defaults=_generation_defaults(folder, name),
     )
+    return LanguageModel(opened.network, traits, tokenizer)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A network with its weights, and what only its implementation's reading of config.json tells."""
+
+    network: Any
+    implementation: str
+    rows: int
+    """Of the vocabulary."""
+    context: int
+    quantization: Quantization | None
+    settings: str = ""
+    """What was chosen here and changes the results, for the fingerprint."""
+    notes: tuple[str, ...] = ()
 
 
 def _default_conversions() -> Path:
@@ -125,24 +120,51 @@ def _default_conversions() -> Path:
     return platformdirs.user_cache_path("Quietly", appauthor=False) / "converted"
 
 
-def _own_network(
-    config: Config, name: str, files: Files, dtype: NumberType | None, progress: Callable[[int, int], None]
-) -> nn.Module:
+def _open_ours(
+    fields: Mapping[str, object],
+    name: str,
+    files: Files,
+    dtype: NumberType | None,
+    window: int | None,
+    window_layers: int | None,
+    progress: Callable[[int, int], None],
+) -> _Opened:
+    config = parse_config(fields, name)
+    notes: tuple[str, ...] = ()
+    settings = ""
+    if window is not None:
+        layers = config.num_hidden_layers if window_layers is None else window_layers
+        config = with_window(config, window, layers)
+        notes = (f"A window of {window:,} tokens was put on {layers} layers; it was not trained with one.",)
+        settings = f"window {window} {layers}"
     # A head that is not stored is the embedding, whatever the configuration says.
     stored_head = any("lm_head.weight" in tensors for tensors in files.values())
     tied = bool(config.tie_word_embeddings) or not stored_head
-    network = OURS[config.model_type](dataclasses.replace(config, tie_word_embeddings=tied))
+    network = OURS[config.model_type](replace(config, tie_word_embeddings=tied))
     Placement(network, config, files, name, tied, dtype).fill(progress)
-    return network
+    return _Opened(network, "quietly", config.vocab_size, config.context, config.quantization, settings, notes)
 
 
-def _foreign_network(
-    folder: Path, kind: str, vocabulary: int, dtype: NumberType | None, progress: Callable[[int, int], None]
-) -> Any:
+def _open_theirs(
+    folder: Path,
+    fields: Mapping[str, object],
+    kind: str,
+    name: str,
+    dtype: NumberType | None,
+    progress: Callable[[int, int], None],
+) -> _Opened:
+    text = fields.get("text_config")
+    language = text if isinstance(text, dict) else fields  # multimodal checkpoints nest what concerns us
     network = mlx_lm_network(folder, kind)
     network.eval()
-    bring_in(network.module, network, folder.name, kind, vocabulary, dtype, progress)
-    return network
+    bring_in(network.module, network, name, kind, _whole_number(language, "vocab_size", 256), dtype, progress)
+    return _Opened(
+        network,
+        "mlx-lm",
+        rows=_whole_number(language, "vocab_size", 1 << 24),
+        context=_whole_number(language, "max_position_embeddings", 4096),
+        quantization=_mlx_quantization(fields, name),
+    )
 
 
 def _weight_count(files: Files, quantization: Quantization | None) -> int:
@@ -173,7 +195,7 @@ def _vocabulary(name: str, rows: int, tokenizer: Tokenizer | None) -> int:
 
 
 def _whole_number(fields: Mapping[str, object], key: str, default: int) -> int:
-    """A count of a configuration whose other fields only mlx-lm knows."""
+    """A count of a configuration whose other fields only mlx-lm knows; `default` where it names none."""
     value = fields.get(key)
     return value if isinstance(value, int) and value > 0 else default
 

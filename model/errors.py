@@ -13,3 +13,9 @@ class ModelError(Exception):
     def __init__(self, sentence: str, kind: ErrorKind = "checkpoint") -> None:
         super().__init__(sentence)
         self.kind: ErrorKind = kind
+
+
+def one_line(text: str, most: int = 120) -> str:
+    """A stranger's words as part of our sentence: printable, on one line, and `most` characters at most."""
+    clean = " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
+    return clean if len(clean) <= most else clean[: most - 1] + "…"

@@ -11,8 +11,8 @@ from typing import Literal
 
 import mlx.core as mx
 
-from model.sampling import Sampler, Sampling
-from model.session import Cancelled, Progress, Session, token_id
+from model.sampling import Sampler, Sampling, token_id
+from model.session import Cancelled, Progress, Session
 from model.tokenizer import Tokenizer
 
 Part = Literal["answer", "reasoning"]
@@ -41,15 +41,22 @@ class Token:
 
     @property
     def text(self) -> str:
+        """Answer and reasoning alike."""
         return "".join(piece.text for piece in self.pieces)
 
 
 class TextFlow:
-    """Turns tokens into pieces: decodes, finds stop strings across tokens, and tells reasoning from answer."""
+    """Turns tokens into pieces: decodes, finds stop strings across tokens, and tells reasoning from answer.
+
+    Pieces depend on the text alone, not on how it is split into tokens. The stop string that is complete first ends the
+    answer, in reasoning too. <think> opens reasoning at the very start only, </think> ends it; the tags, and the line
+    breaks behind them, are no text.
+    """
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), thinking: bool = False) -> None:
         """`thinking`: the prompt has opened the reasoning already."""
         self.stopped = False
+        """Whether a stop string was found: then nothing more becomes certain."""
         self._detokenizer = tokenizer.detokenizer()
         self._stops = [stop for stop in stops if stop]
         self._part: Part = "reasoning" if thinking else "answer"
@@ -107,9 +114,15 @@ class TextFlow:
 
 
 def _first(text: str, markers: Sequence[str]) -> tuple[int, str] | None:
-    """Where the first of `markers` stands in `text`, and which; the longer one where two begin together."""
-    found = [(text.find(marker), -len(marker), marker) for marker in markers if marker in text]
-    return (min(found)[0], min(found)[2]) if found else None
+    """Where the marker begins that is complete first, and which; the longest of those that end together.
+
+    By its end and not its beginning: what is complete now cannot wait for a longer one that may never come.
+    """
+    found = [(text.find(marker) + len(marker), -len(marker), marker) for marker in markers if marker in text]
+    if not found:
+        return None
+    end, _, marker = min(found)
+    return end - len(marker), marker
 
 
 def _certain(text: str, markers: Sequence[str]) -> int:
@@ -122,10 +135,12 @@ def _certain(text: str, markers: Sequence[str]) -> int:
 
 
 class Generation:
-    """One answer being written. Iterate for its tokens; what it took is in the attributes, valid at any moment.
+    """One answer being written. Iterate, once, for its tokens; what it took is in the attributes, valid at any moment.
 
-    The graph of the next token is under way before the present one is looked at, so that the device never waits
-    for Python. Sessions therefore hold one token more than was given out.
+    The next token is under way before the present one is looked at, so that the device never waits for Python: the
+    session holds what was given out, but for the last token of an answer that ran to its limit. Whoever stops iterating
+    leaves the session usable; an error while writing leaves it empty. ModelError as in `Session.prefill`, and where the
+    model computes no numbers.
     """
 
     def __init__(
@@ -141,12 +156,18 @@ class Generation:
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`ends`: ids that end an answer; `flow`: None gives tokens without text."""
+        """`vocabulary`: ids that may be drawn, from 0; `ends`: those that end an answer; `flow`: None gives tokens
+        without text; `max_tokens`: None is as many as the context holds, 0 reads nothing.
+        """
         self.reason: Reason = "cancelled"
+        """Why it ended; "cancelled" until it has, and where it was abandoned."""
         self.prompt_tokens = len(prompt)
         self.reused_tokens = 0
+        """Tokens of the prompt that did not have to be read."""
         self.token_ids: list[int] = []
+        """What was written, without the id that ended it; with those of reasoning and of a stop string."""
         self.prefill_seconds = self.first_token_seconds = self.decode_seconds = 0.0
+        """For reading the prompt; until the first token, reading included; from the first token to the latest."""
         self._session = session
         self._prompt = prompt
         self._sampler = Sampler(sampling, vocabulary, prompt)
@@ -169,8 +190,7 @@ class Generation:
         token = self._sampler(logits)
         mx.async_eval(token)
         while True:
-            following = self._ahead(token)
-            chosen = token_id(token)
+            following, chosen = self._advance(token)
             now = time.perf_counter() - started
             if not self.token_ids:
                 self.first_token_seconds = now
@@ -183,6 +203,14 @@ class Generation:
     def _count_read(self, done: int, total: int) -> None:
         self.reused_tokens = self.prompt_tokens - total
         self._progress(done, total)
+
+    def _advance(self, token: mx.array) -> tuple[mx.array | None, int]:
+        """The token after `token`, under way, and what `token` is."""
+        try:
+            return self._ahead(token), token_id(token)
+        except BaseException:
+            self._session.reset()  # it holds a token that was not computed, or numbers that are none
+            raise
 
     def _ahead(self, token: mx.array) -> mx.array | None:
         """Start the token after `token`; None where there will be none."""
@@ -212,5 +240,5 @@ class Generation:
         return Token(chosen, pieces)
 
     def rest(self) -> tuple[Piece, ...]:
-        """The text still held back when an answer was cancelled."""
+        """The text still held back when an answer was cancelled; nothing where it ended by itself."""
         return self._flow.flush() if self._flow and self.reason == "cancelled" else ()

@@ -68,9 +68,17 @@ class LanguageModel:
     def logits(self, tokens: mx.array, attention_mask: mx.array | None = None) -> mx.array:
         """Logits, float32, without any cache: (L,) -> (L, vocab), or (B, L) -> (B, L, vocab).
 
-        `attention_mask` (B, L) is 1 for tokens and 0 for padding, left or right: each row's tokens get what they would
-        get alone, and the rows of padding are zeros.
+        `tokens` are ids that the model has rows for; all rows of its head are returned, padding ones included.
+        `attention_mask`, of the shape of `tokens`, is 1 for tokens and 0 for padding, wherever it is: each row's tokens
+        get what they would get alone, and the rows of padding are zeros. ModelError("request") for a mask of another
+        shape.
         """
+        if attention_mask is not None and attention_mask.shape != tokens.shape:
+            raise ModelError(
+                f"The attention mask has the shape {list(attention_mask.shape)} and the tokens {list(tokens.shape)}; "
+                "give one number a token.",
+                "request",
+            )
         if tokens.ndim == 1:
             mask = attention_mask[None] if attention_mask is not None else None
             return self.logits(tokens[None], mask)[0]
@@ -99,11 +107,10 @@ class LanguageModel:
             raise ModelError(f"A context of {context} tokens holds nothing; choose a larger one.", "request")
         held = min(context or self.traits.context, self.traits.context)
         caches = CacheOptions(quantisation, held if rolling else None)
-        return self.session_with(context=self.traits.context if rolling else held, caches=caches)
+        return self.session_with(SessionOptions(self.traits.context if rolling else held, self.traits.chunk, caches))
 
-    def session_with(self, context: int, caches: CacheOptions) -> Session:
+    def session_with(self, options: SessionOptions) -> Session:
         """A session by exactly these options; `session` is the way to find good ones."""
-        options = SessionOptions(context, self.traits.chunk, caches)
         return Session(self.network, options, self.traits.fingerprint)
 
     def generate(
@@ -117,7 +124,8 @@ class LanguageModel:
         """The simple way: the tokens that follow `tokens`, greedily unless `sampling` says otherwise.
 
         Ends with the token that ends an answer, after `max_tokens`, or when the context is full. A checkpoint without
-        a tokenizer gives tokens without text, and then none of them ends the answer.
+        a tokenizer gives tokens without text, and then none of them ends the answer. ModelError("request") for ids
+        that are no tokens, ModelError("context") for more than the session holds.
         """
         return iter(
             self.generation(
@@ -141,11 +149,7 @@ class LanguageModel:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generation:
         """An answer to be iterated, with all that can be known and steered. See `Generation` and `TextFlow`."""
-        if out_of_range := [token for token in tokens if not 0 <= token < self.traits.vocabulary]:
-            raise ModelError(
-                f"Token {out_of_range[0]} is not one of {self.traits.name}'s {self.traits.vocabulary:,}.",
-                "request",
-            )
+        self.check(tokens)
         return Generation(
             session,
             tokens,
@@ -157,6 +161,13 @@ class LanguageModel:
             progress=progress,
             cancelled=cancelled,
         )
+
+    def check(self, tokens: Sequence[int]) -> None:
+        """ModelError("request") where one of `tokens` is none of this model's: MLX would read beyond its weights."""
+        if (stranger := next((token for token in tokens if not 0 <= token < self.traits.vocabulary), None)) is not None:
+            raise ModelError(
+                f"Token {stranger} is not one of {self.traits.name}'s {self.traits.vocabulary:,}.", "request"
+            )
 
     def prompt(self, messages: Sequence[Turn]) -> list[int]:
         """The conversation in the checkpoint's own template, up to where the answer begins."""

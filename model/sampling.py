@@ -14,6 +14,8 @@ import mlx.core as mx
 from model.errors import ModelError
 
 _NEVER = -math.inf
+_NONE = -1
+"""Drawn where the logits are no numbers: found out on the device and read with the id, so that nobody waits for it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Sampler:
                 self._seen[mx.array(known)] = True
 
     def __call__(self, logits: mx.array) -> mx.array:
-        """The next token, a scalar array not evaluated yet, for `logits` (vocab,)."""
+        """The next token for `logits` (vocab,) of any float type: a scalar array, not evaluated yet, for `token_id`."""
         logits = logits[: self._vocabulary].astype(mx.float32)
         if self._seen is not None:
             penalty = self._sampling.repetition_penalty
@@ -79,25 +81,42 @@ class Sampler:
             token = mx.random.categorical(filtered(logits, self._sampling), key=key)
         if self._seen is not None:
             self._seen[token] = True
-        return token
+        # The largest is NaN where any is, and infinite where none or too much can be said.
+        return mx.where(mx.isfinite(logits.max()), token.astype(mx.int32), _NONE)
+
+
+def token_id(token: mx.array) -> int:
+    """The value of a scalar token array, waiting for it where it is not there yet.
+
+    ModelError where the logits it was drawn from were no numbers.
+    """
+    value = token.item()
+    assert isinstance(value, int)
+    if value == _NONE:
+        raise ModelError(
+            "The model computed no number from which a token could be drawn; choose another number type for it, "
+            "or download it again."
+        )
+    return value
 
 
 def filtered(logits: mx.array, sampling: Sampling) -> mx.array:
-    """`logits` (vocab,) float32 over the temperature, with -inf for every token that the filters leave out."""
-    logits = logits / sampling.temperature
-    threshold: mx.array | None = None
-    if 0 < sampling.top_k < logits.size:
-        threshold = mx.topk(logits, sampling.top_k).min()
-        logits = mx.where(logits < threshold, _NEVER, logits)
+    """Scores (vocab,) float32 to draw by: `logits` over the temperature, -inf for what the filters leave out.
+
+    The best has score 0, so that no temperature, however low, makes two of them infinite.
+    """
+    scores = (logits - logits.max()) / sampling.temperature
+    few = 0 < sampling.top_k < scores.size
+    if few:
+        scores = mx.where(scores < mx.topk(scores, sampling.top_k).min(), _NEVER, scores)
     if sampling.top_p < 1.0:
         # What top-k left is all that can matter, but for ties with its last: they only share that last threshold.
-        few = 0 < sampling.top_k < logits.size
-        ranked = mx.sort(mx.topk(logits, sampling.top_k) if few else logits)[::-1]
-        probabilities = mx.exp(ranked - mx.logsumexp(logits))
+        ranked = mx.sort(mx.topk(scores, sampling.top_k) if few else scores)[::-1]
+        probabilities = mx.exp(ranked - mx.logsumexp(scores))
         before = mx.cumsum(probabilities) - probabilities
         kept = (before < sampling.top_p) | (mx.arange(ranked.size) == 0)
         smallest = mx.where(kept, ranked, math.inf).min()
-        logits = mx.where(logits < smallest, _NEVER, logits)
+        scores = mx.where(scores < smallest, _NEVER, scores)
     if sampling.min_p > 0.0:
-        logits = mx.where(logits < logits.max() + math.log(sampling.min_p), _NEVER, logits)
-    return logits
+        scores = mx.where(scores < math.log(sampling.min_p), _NEVER, scores)
+    return scores

@@ -17,11 +17,12 @@ import mlx.core as mx
 
 from model.cache import CacheOptions, KVQuantisation
 from model.errors import ModelError
+from model.session import Session, SessionOptions
 from model.weights.safetensors import read_header
+from model.weights.writing import sync_folder
 
 if TYPE_CHECKING:
     from model.language_model import LanguageModel
-    from model.session import Session
 
 SCHEMA = "1"
 """Raised whenever an older file would be understood wrongly."""
@@ -31,24 +32,17 @@ _BLANK = "0" * 64
 _PIECE = 1 << 20
 
 
-def write(path: Path, session: "Session") -> None:
+def write(path: Path, session: Session) -> None:
     """Write `session` to `path`, readable by its owner only: to a temporary file, synced, then renamed.
 
     ModelError("request") for an architecture whose caches cannot be saved; OSError where the disk refuses.
     """
-    arrays = {"tokens": mx.array(session.tokens, mx.int32)}
-    numbers = []
-    for index, cache in enumerate(session._caches):
-        if not hasattr(cache, "dump"):
-            raise ModelError("The caches of this architecture cannot be saved; it is read again instead.", "request")
-        layer, parts = cache.dump()
-        numbers.append(layer)
-        arrays |= {f"{index}.{name}": array for name, array in parts.items()}
+    numbers, arrays = session.dump()
     metadata = {
         "format": "quietly session",
         "schema": SCHEMA,
         "fingerprint": session.fingerprint,
-        "options": json.dumps(_options(session)),
+        "options": json.dumps(_stored_options(session.options)),
         "layers": json.dumps(numbers),
         "digest": _BLANK,
     }
@@ -68,14 +62,10 @@ def write(path: Path, session: "Session") -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
 
 
-def load_session(path: Path, language_model: "LanguageModel") -> "Session":
+def load_session(path: Path, language_model: "LanguageModel") -> Session:
     """The session that `Session.save` wrote, over the same model: it continues token for token.
 
     ModelError("checkpoint") with the reason for a file that is damaged, of another model or of another schema, which is
@@ -91,40 +81,29 @@ def load_session(path: Path, language_model: "LanguageModel") -> "Session":
             raise _Refusal(f"it has schema {metadata.get('schema')}, and {SCHEMA} is in use")
         if metadata.get("fingerprint") != language_model.traits.fingerprint:
             raise _Refusal(f"it belongs to another model than {language_model.traits.name}")
-        session = language_model.session_with(**_read_options(json.loads(metadata["options"])))
+        session = language_model.session_with(_read_options(metadata["options"], language_model.traits.chunk))
         arrays = mx.load(str(path), format="safetensors")
         assert isinstance(arrays, dict) and arrays.keys() == header.keys()
-        numbers = json.loads(metadata["layers"])
-        if len(numbers) != len(session._caches):
-            raise _Refusal(f"it has {len(numbers)} layers")
-        for index, (cache, layer) in enumerate(zip(session._caches, numbers, strict=True)):
-            prefix = f"{index}."
-            cache.load(layer, {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)})
-        tokens: Any = arrays["tokens"].tolist()
-        session._tokens = [int(token) for token in tokens]
-        if any(cache.offset != len(session) for cache in session._caches):
-            raise _Refusal("its layers do not hold its tokens")
-        mx.eval([cache.state for cache in session._caches])
+        session.load(json.loads(metadata["layers"]), arrays)
     return session
 
 
-def _options(session: "Session") -> dict[str, Any]:
-    caches = session.options.caches
-    quantisation = caches.quantisation
+def _stored_options(options: SessionOptions) -> dict[str, Any]:
+    """What changes the results; how it is read and what is remembered is for whoever loads it."""
+    caches, quantisation = options.caches, options.caches.quantisation
     return {
-        "context": session.options.context,
+        "context": options.context,
         "rolling_window": caches.rolling_window,
         "sinks": caches.sinks,
         "quantisation": [quantisation.bits, quantisation.group_size, quantisation.start] if quantisation else None,
     }
 
 
-def _read_options(stored: dict[str, Any]) -> dict[str, Any]:
+def _read_options(text: str, chunk: int) -> SessionOptions:
+    stored = json.loads(text)
     quantisation = KVQuantisation(*stored["quantisation"]) if stored["quantisation"] else None
-    return {
-        "context": int(stored["context"]),
-        "caches": CacheOptions(quantisation, stored["rolling_window"], stored["sinks"]),
-    }
+    caches = CacheOptions(quantisation, stored["rolling_window"], stored["sinks"])
+    return SessionOptions(int(stored["context"]), chunk, caches)
 
 
 class _Refusal(Exception):

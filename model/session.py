@@ -3,15 +3,17 @@
 It knows tokens and caches, not text. It belongs to the thread that made its model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
 from model.cache import CacheOptions, LayerCache, Snapshot, rewind
 from model.errors import ModelError
 from model.network import Network
+from model.sampling import token_id
 
 Progress = Callable[[int, int], None]
 """Called with tokens read and tokens to read."""
@@ -27,13 +29,6 @@ def _never() -> bool:
 
 def _ignore(done: int, total: int) -> None:
     pass
-
-
-def token_id(token: mx.array) -> int:
-    """The value of a scalar token array, waiting for it where it is not there yet."""
-    value = token.item()
-    assert isinstance(value, int)
-    return value
 
 
 @dataclass(frozen=True)
@@ -52,8 +47,8 @@ class SessionOptions:
 
 
 @dataclass(frozen=True)
-class _Mark:
-    """A point that the session can return to: all layers as they were after `position` tokens."""
+class Mark:
+    """A point that a session can return to: all layers as they were after `position` tokens."""
 
     position: int
     layers: tuple[Snapshot, ...]
@@ -69,7 +64,8 @@ class Session:
     """One conversation over one model.
 
     Whatever was computed before, `prefill` gives what a fresh session would: the caches are rewound, or put back to a
-    snapshot, to share the longest prefix they can with the new prompt, and the rest is computed.
+    snapshot, to share the longest prefix they can with the new prompt, and the rest is computed. An error on the way
+    leaves an empty session, never a wrong one.
     """
 
     def __init__(self, network: Network, options: SessionOptions, fingerprint: str = "") -> None:
@@ -81,7 +77,7 @@ class Session:
         self._tokens: list[int] = []
         self._unread: list[mx.array] = []
         """Tokens fed by `step` whose values nobody has looked at yet."""
-        self._marks: list[_Mark] = []
+        self._marks: list[Mark] = []
         """Points to return to, by position; every one of them lies on the present tokens."""
 
     @property
@@ -90,10 +86,13 @@ class Session:
 
     @property
     def tokens(self) -> list[int]:
-        """The tokens that the caches hold."""
-        self._tokens += [token_id(token) for token in self._unread]
-        self._unread.clear()
-        return self._tokens
+        """The tokens that the caches hold, a copy. Waits for what is not computed yet, and raises what went wrong."""
+        return list(self._known())
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The points behind it that it can return to without reading, by position."""
+        return tuple(self._marks)
 
     def __len__(self) -> int:
         return len(self._tokens) + len(self._unread)
@@ -105,7 +104,7 @@ class Session:
 
     def shared_prefix(self, tokens: Sequence[int]) -> int:
         """How many tokens at the start of `tokens` are in the caches already."""
-        held = self.tokens
+        held = self._known()
         limit = min(len(held), len(tokens))
         return next((index for index in range(limit) if held[index] != tokens[index]), limit)
 
@@ -117,10 +116,10 @@ class Session:
         progress: Progress = _ignore,
         cancelled: Callable[[], bool] = _never,
     ) -> mx.array:
-        """The logits (vocab,) of what follows `tokens`, which is the *whole* prompt.
+        """The logits (vocab,), in the model's own float type, of what follows `tokens`, which is the *whole* prompt.
 
-        ModelError("request") for an empty prompt, ModelError("context") for one that leaves no room to answer;
-        Cancelled where `cancelled` says so between two chunks.
+        The ids must be rows of the model's embedding. ModelError("request") for an empty prompt, ModelError("context")
+        for one that leaves no room to answer; Cancelled where `cancelled` says so before a chunk.
         """
         tokens = list(tokens)
         if not tokens:
@@ -150,29 +149,30 @@ class Session:
         """Hold as many of the first `shared` tokens as can be; the logits that follow `tokens`, if they are known."""
         usable = [mark for mark in self._marks if mark.position <= shared]
         last = usable[-1] if usable else None
-        if last and last.position == len(tokens) and last.logits is not None and self._restore(last):
+        if last and last.position == len(tokens) and last.logits is not None:
+            self._restore(last)
             return last.logits
         wanted = min(shared, len(tokens) - 1)  # at least one token has to be read, for its logits
         if rewind(self._caches, len(self) - wanted):
             self._cut(wanted)
             return None
         for mark in reversed(usable):
-            if mark.position <= wanted and self._restore(mark):
+            if mark.position <= wanted:
+                self._restore(mark)
                 return None
         self.reset()
         return None
 
-    def _restore(self, mark: _Mark) -> bool:
+    def _restore(self, mark: Mark) -> None:
         for cache, layer in zip(self._caches, mark.layers, strict=True):
             if not cache.restore(layer):
                 raise RuntimeError(
                     f"{type(cache).__name__} cannot return to {mark.position}, which it never went below"
                 )
         self._cut(mark.position)
-        return True
 
     def _cut(self, position: int) -> None:
-        del self.tokens[position:]
+        del self._known()[position:]
         self._marks = [mark for mark in self._marks if mark.position <= position]
 
     def _read(self, tokens: list[int], progress: Progress, cancelled: Callable[[], bool]) -> mx.array:
@@ -194,10 +194,28 @@ class Session:
                 return logits
 
     def step(self, token: mx.array) -> mx.array:
-        """Append one token, a scalar array that need not be evaluated, and return the logits (vocab,) after it."""
-        logits = self._network(token.reshape(1, 1), self._caches, last=1)[0, -1]
+        """Append one token, a scalar array that need not be evaluated, and return the logits (vocab,) after it.
+
+        They are not evaluated yet. The context's length is the caller's to watch (`Generation` does).
+        """
+        try:
+            logits = self._network(token.reshape(1, 1), self._caches, last=1)[0, -1]
+        except BaseException:
+            self.reset()  # some layers hold the token and others do not
+            raise
         self._unread.append(token)
         return logits
+
+    def _known(self) -> list[int]:
+        """The session's own list of its tokens, with those whose values have just become known."""
+        if self._unread:
+            try:
+                self._tokens += [token_id(token) for token in self._unread]
+            except BaseException:
+                self.reset()  # what was to be computed was not, and the caches wait for it in vain
+                raise
+            self._unread.clear()
+        return self._tokens
 
     def reset(self) -> None:
         """Hold nothing."""
@@ -209,17 +227,46 @@ class Session:
     def _mark(self, logits: mx.array | None = None) -> None:
         """Remember this point, within the budget. Nothing is kept where rewinding alone can always return."""
         position = len(self)
+        if not position or (logits is None and any(mark.position == position for mark in self._marks)):
+            return
         layers = tuple(cache.snapshot() for cache in self._caches)
-        if not position or not any(layer.content is not None for layer in layers):
+        if not any(layer.content is not None for layer in layers):
             return
         self._marks = [mark for mark in self._marks if mark.position != position]
-        self._marks.append(_Mark(position, layers, logits))
+        self._marks.append(Mark(position, layers, logits))
         while len(self._marks) > self.options.snapshots or (
             sum(mark.nbytes for mark in self._marks) > self.options.snapshot_bytes
         ):
             del self._marks[0]
 
     # --- keeping ---
+
+    def dump(self) -> tuple[list[dict[str, int]], dict[str, mx.array]]:
+        """Numbers, a table a layer, and named arrays, from which `load` makes an equal session, but for its marks.
+
+        ModelError("request") for an architecture whose caches cannot be saved.
+        """
+        arrays = {"tokens": mx.array(self._known(), mx.int32)}
+        numbers = []
+        for index, cache in enumerate(self._caches):
+            layer, parts = cache.dump()
+            numbers.append(layer)
+            arrays |= {f"{index}.{name}": array for name, array in parts.items()}
+        return numbers, arrays
+
+    def load(self, numbers: Sequence[Mapping[str, int]], arrays: Mapping[str, mx.array]) -> None:
+        """Become the session that was dumped, its arrays in memory. Only for a fresh one.
+
+        KeyError or ValueError where the parts are not all there or do not fit; the session is of no use then.
+        """
+        for index, (cache, layer) in enumerate(zip(self._caches, numbers, strict=True)):
+            prefix = f"{index}."
+            cache.load(layer, {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)})
+        tokens: Any = arrays["tokens"].tolist()
+        if any(cache.offset != len(tokens) for cache in self._caches):
+            raise ValueError("the layers do not hold the tokens")
+        mx.eval([cache.state for cache in self._caches])
+        self._tokens = [int(token) for token in tokens]
 
     def save(self, path: Path) -> None:
         """Write the session to `path`, whole or not at all, for `load_session`. See `model.saving`."""

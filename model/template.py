@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from model.errors import ModelError
+from model.errors import ModelError, one_line
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -55,14 +55,14 @@ class ChatTemplate:
         except OverBudgetError as error:
             problem, way_out = str(error), "it was stopped; use another version of this model"
         except RefusalError as error:
-            problem, way_out = f"refuses this conversation: {_one_line(str(error))}", ""
+            problem, way_out = f"refuses this conversation: {one_line(str(error), 200)}", ""
         except RecursionError:
             problem, way_out = "is nested too deeply", "use another version of this model"
         except Exception as error:
             # Whatever a stranger's program raises: Jinja's errors, but also TypeError, MemoryError, SyntaxError.
             line = getattr(error, "lineno", None)
             where = f" at line {line}" if isinstance(line, int) else ""
-            problem = f"failed{where}: {_one_line(str(error) or type(error).__name__)}"
+            problem = f"failed{where}: {one_line(str(error) or type(error).__name__, 200)}"
             way_out = "use another version of this model"
         sentence = f"{self.name} {problem}; {way_out}" if way_out else f"{self.name} {problem}"
         raise ModelError(sentence, kind="template")
@@ -85,8 +85,3 @@ def _characters(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return sum(map(_characters, value))
     return 8
-
-
-def _one_line(text: str) -> str:
-    clean = " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
-    return clean if len(clean) <= 200 else clean[:199] + "…"

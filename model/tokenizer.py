@@ -4,9 +4,7 @@ Two rules hold here. What a person types never becomes a control token, whatever
 half a character. This file knows no MLX and no weights.
 """
 
-import json
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,8 +13,10 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 import tokenizers
 
 from model.detokenizer import BYTE_CHARACTERS, Detokenizer, Errors, detokenizer
-from model.errors import ModelError
+from model.errors import ModelError, one_line
+from model.placeholders import Placeholders
 from model.template import ChatTemplate
+from model.tokenizer_files import ids_in, named_tokens, read_file, read_table, read_template, token_text
 
 PaddingSide = Literal["left", "right"]
 
@@ -54,8 +54,10 @@ class TokenizerOptions:
             value = getattr(self, field.name)
             if not _fits(field.name, value):
                 wanted = _CHOICES.get(field.name, "a token or None")
-                raise ModelError(f"{field.name} is {_one_line(repr(value))}; it must be {wanted}", "request")
+                raise ModelError(f"{field.name} is {one_line(repr(value))}; it must be {wanted}", "request")
 
+
+_TOKENS = frozenset({"unk_token", "bos_token", "eos_token", "pad_token"})
 
 _CHOICES = {
     "errors": "one of replace, strict and ignore",
@@ -76,7 +78,7 @@ def _fits(option: str, value: object) -> bool:
 
 @dataclass(frozen=True)
 class Turn:
-    """One message. `token_ids`: the ids an answer was generated with, for where its text stands unchanged."""
+    """One message. `token_ids`: an answer's ids as it was generated; they stand for `content` where they spell it."""
 
     role: str
     content: str
@@ -157,16 +159,16 @@ class Tokenizer:
                 "or look for a version of it that has one"
             )
         try:
-            backend = read_backend(_read(path))
+            backend = read_backend(read_file(path))
         except ValueError as error:
             raise ModelError(f"{folder.name}: tokenizer.json cannot be read ({error}); download it again") from None
-        config = _json(folder / "tokenizer_config.json")
-        tokens = _json(folder / "special_tokens_map.json") | config
+        config = read_table(folder / "tokenizer_config.json")
+        tokens = read_table(folder / "special_tokens_map.json") | config
         ends = [
-            *_ids(_json(folder / "generation_config.json").get("eos_token_id")),
-            *_ids(_json(folder / "config.json").get("eos_token_id")),
+            *ids_in(read_table(folder / "generation_config.json").get("eos_token_id")),
+            *ids_in(read_table(folder / "config.json").get("eos_token_id")),
         ]
-        read: dict[str, Any] = {name: _token(value) if name in _TOKENS else value for name, value in tokens.items()}
+        read: dict[str, Any] = {name: token_text(value) if name in _TOKENS else value for name, value in tokens.items()}
         written = {
             field.name: read[field.name]
             for field in fields(TokenizerOptions)
@@ -177,7 +179,7 @@ class Tokenizer:
         except TypeError:
             known = ", ".join(field.name for field in fields(TokenizerOptions))
             raise ModelError(
-                f"A tokenizer's options are {known}; {_one_line(str([*options]))} were given", "request"
+                f"A tokenizer's options are {known}; {one_line(str([*options]))} were given", "request"
             ) from None
         for name in _TOKENS & options.keys():
             token = getattr(chosen, name)
@@ -186,7 +188,7 @@ class Tokenizer:
             )  # the model itself has to know what it writes
             if token is not None and vocabulary.token_to_id(token) is None:
                 raise ModelError(
-                    f"{folder.name} has no {_one_line(repr(token))} to be its {name}; choose a token of its vocabulary",
+                    f"{folder.name} has no {one_line(repr(token))} to be its {name}; choose a token of its vocabulary",
                     "request",
                 )
         return cls(
@@ -194,8 +196,8 @@ class Tokenizer:
             name=folder.name,
             eos_ids=ends,
             options=chosen,
-            tokens=_named_tokens(tokens),
-            template=_template(folder, config),
+            tokens=named_tokens(tokens),
+            template=read_template(folder, config),
         )
 
     def _id(self, token: str | None) -> int | None:
@@ -267,10 +269,11 @@ class Tokenizer:
     ) -> list[int]:
         """The ids of a conversation by the checkpoint's chat template.
 
-        A turn's `token_ids` stand for its content exactly where the rendered text contains it unchanged.
+        A turn's `token_ids` stand for its content exactly where they decode to it and the rendered text contains it
+        unchanged.
         ModelError where there is no template, or it fails.
         """
-        hidden = _Hidden()
+        hidden = Placeholders()
         contents = [self._masked(turn.content, hidden) for turn in messages]
 
         def render(marked: Sequence[int] = ()) -> str:
@@ -303,13 +306,13 @@ class Tokenizer:
         return ids
 
     def _parts(
-        self, text: str, hidden: "_Hidden", messages: Sequence[Turn], contents: Sequence[str]
+        self, text: str, hidden: Placeholders, messages: Sequence[Turn], contents: Sequence[str]
     ) -> Iterator[str | list[int]]:
         """The rendered text as stretches to encode and ids that are settled already."""
         control = ""
         for before, index, inside in hidden.marked(text):
             known = () if index is None else messages[index].token_ids or ()
-            if index is not None and inside == contents[index] and self._spliceable(known):
+            if index is not None and inside == contents[index] and self._spells(known, messages[index].content):
                 between, settled = before, list(known)
             else:
                 between, settled = before + inside, []
@@ -328,8 +331,9 @@ class Tokenizer:
     def _encode_control(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special_tokens=False).ids
 
-    def _spliceable(self, ids: Sequence[int]) -> bool:
-        return bool(ids) and all(0 <= id < self.size for id in ids)
+    def _spells(self, ids: Sequence[int], content: str) -> bool:
+        """Whether `ids` are exactly this content: those of an answer may hold its reasoning or a stop string too."""
+        return bool(ids) and all(0 <= id < self.size for id in ids) and self.decode(ids) == content
 
     def _render(self, turns: Sequence[tuple[str, str]], add_generation_prompt: bool, thinking: bool | None) -> str:
         if self.template is None:
@@ -345,7 +349,7 @@ class Tokenizer:
             thinking=thinking,
         )
 
-    def _masked(self, content: str, hidden: "_Hidden") -> str:
+    def _masked(self, content: str, hidden: Placeholders) -> str:
         """`content` with whatever could become a control token hidden behind placeholders."""
         content = _encodable(content)
         masked = self._literal.sub(lambda found: hidden.hide(found[0]), content)
@@ -361,47 +365,6 @@ class Tokenizer:
         return masked
 
 
-class _Hidden:
-    """Placeholders for text that a template carries and the tokenizer must not read; marks around answers.
-
-    Each begins with 96 random bits, drawn for one prompt, so that nothing in a conversation or a template
-    can hold one; digits and private-use characters, so that changing case or trimming leaves it alone.
-    """
-
-    def __init__(self) -> None:
-        self._key = f"{secrets.randbits(96):029d}"
-        self._literals: list[str] = []
-        self._placeholder = re.compile(f"\ue000{self._key}:(\\d+)\ue001")
-        self._mark = re.compile(f"\ue002{self._key}:(\\d+)\ue003(.*?)\ue004{self._key}:\\1\ue003", re.DOTALL)
-        self._any_mark = re.compile(f"[\ue002\ue004]{self._key}:\\d+\ue003")
-
-    def hide(self, literal: str) -> str:
-        self._literals.append(literal)
-        return f"\ue000{self._key}:{len(self._literals) - 1}\ue001"
-
-    def mark(self, index: int, content: str) -> str:
-        return f"\ue002{self._key}:{index}\ue003{content}\ue004{self._key}:{index}\ue003"
-
-    def without_marks(self, text: str) -> str:
-        return self._any_mark.sub("", text)
-
-    def marked(self, text: str) -> Iterator[tuple[str, int | None, str]]:
-        """(text before, index, answer) for each marked answer, then the rest, without one."""
-        at = 0
-        for found in self._mark.finditer(text):
-            yield self.without_marks(text[at : found.start()]), int(found[1]), self.without_marks(found[2])
-            at = found.end()
-        yield self.without_marks(text[at:]), None, ""
-
-    def pieces(self, text: str) -> Iterator[tuple[str, str]]:
-        """(text before, hidden literal) for each placeholder, then the rest with an empty one."""
-        at = 0
-        for found in self._placeholder.finditer(text):
-            yield text[at : found.start()], self._literals[int(found[1])]
-            at = found.end()
-        yield text[at:], ""
-
-
 def read_backend(text: str) -> tokenizers.Tokenizer:
     """The library's own tokenizer from the text of tokenizer.json. ValueError, in one line, where it is damaged."""
     try:
@@ -409,53 +372,7 @@ def read_backend(text: str) -> tokenizers.Tokenizer:
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # plain Exception, and for a panic of the library's not even that
-        raise ValueError(_one_line(str(error))) from None
-
-
-# --- files --------------------------------------------------------------------------------------------------
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The table in a small JSON file; an empty one where there is no file."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
-        detail = _one_line(str(error))
-        raise ModelError(f"{path.parent.name}: {path.name} is damaged ({detail}); download it again") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{path.parent.name}: {path.name} is damaged (no table); download it again")
-    return content
-
-
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise ModelError(f"{path} is not a file; put the checkpoint's own file there")
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ModelError(f"{path.parent.name}: {path.name} is damaged (no text); download it again") from None
-
-
-def _template(folder: Path, config: dict[str, Any]) -> ChatTemplate | None:
-    for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
-        path = folder / name
-        if name.endswith(".jinja"):
-            source: Any = _read(path) if path.exists() else None
-        else:
-            source = (config if name == "tokenizer_config.json" else _json(path)).get("chat_template")
-        if isinstance(source, list):  # several, by name
-            named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
-            source = named.get("default") or next(iter(named.values()), None)
-        if isinstance(source, str):
-            return ChatTemplate(source, f"{folder.name}: the chat template in {name}")
-    return None
-
-
-_TOKENS = frozenset({"unk_token", "bos_token", "eos_token", "pad_token"})
+        raise ValueError(one_line(str(error))) from None
 
 
 def _set_unknown(backend: tokenizers.Tokenizer, token: str | None) -> None:
@@ -464,33 +381,6 @@ def _set_unknown(backend: tokenizers.Tokenizer, token: str | None) -> None:
     if token is not None and hasattr(model, "unk_token") and model.token_to_id(token) is not None:
         model.unk_token = token
 
-
-def _named_tokens(config: Mapping[str, Any]) -> dict[str, object]:
-    """What templates may ask for by name: every "..._token", and the list of those without one."""
-    extra = config.get("extra_special_tokens")
-    named = {**config, **(extra if isinstance(extra, dict) else {})}
-    tokens: dict[str, object] = {
-        name: token for name, value in named.items() if name.endswith("_token") and (token := _token(value)) is not None
-    }
-    others = config.get("additional_special_tokens")
-    if isinstance(others, list):
-        tokens["additional_special_tokens"] = [token for value in others if (token := _token(value)) is not None]
-    return tokens
-
-
-def _token(value: Any) -> str | None:
-    if isinstance(value, dict):
-        value = value.get("content")
-    return value if isinstance(value, str) else None
-
-
-def _ids(value: Any) -> Iterator[int]:
-    for id in value if isinstance(value, list) else [value]:
-        if isinstance(id, int) and not isinstance(id, bool) and id >= 0:
-            yield id
-
-
-# --- small things -------------------------------------------------------------------------------------------
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -503,8 +393,3 @@ def _encodable(text: str) -> str:
 def _nonempty(text: str) -> Iterator[str]:
     if text:
         yield text
-
-
-def _one_line(text: str) -> str:
-    clean = " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
-    return clean if len(clean) <= 120 else clean[:119] + "…"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from model.cache.rows import KVQuantisation, RowsView
+from model.errors import ModelError
 from model.layers.attention import Mask
 
 
@@ -70,17 +71,22 @@ class LayerCache(Protocol):
         """The cache as it is now, to `restore` later."""
 
     def restore(self, snapshot: Snapshot) -> bool:
-        """Be as at the snapshot. False, with nothing changed, where it is void: the cache was cut off below it."""
+        """Be as at the snapshot, which must lie on the tokens held now: where that is a position, what stands before
+        it is not looked at. False, with nothing changed, where the cache does not reach it.
+        """
 
     def dump(self) -> tuple[dict[str, int], dict[str, mx.array]]:
-        """Numbers and arrays from which `load` makes an equal cache."""
+        """Numbers and arrays from which `load` makes an equal cache. ModelError("request") where there is no way."""
 
     def load(self, numbers: Mapping[str, int], arrays: Mapping[str, mx.array]) -> None:
         """Become the cache that was dumped. KeyError or ValueError where the parts are not all there or do not fit."""
 
 
 class ForeignCache:
-    """A cache of mlx-lm that ours cannot stand in for, as a session wants it: rewound by copies."""
+    """A cache of mlx-lm that ours cannot stand in for, as a session wants it: rewound by copies.
+
+    `inner` is theirs: their modules look inside, so they are given it and not this.
+    """
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -110,6 +116,9 @@ class ForeignCache:
     def restore(self, snapshot: Snapshot) -> bool:
         self.inner = copy.deepcopy(snapshot.content)
         return True
+
+    def dump(self) -> tuple[dict[str, int], dict[str, mx.array]]:
+        raise ModelError("The caches of this architecture cannot be saved; it is read again instead.", "request")
 
 
 def rewind(caches: Sequence[LayerCache], count: int) -> bool:

@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from model.cache.full import dumped, loaded, masked
 from model.cache.layer import Snapshot
-from model.cache.rows import KVQuantisation, Rows, RowsView, fetched, rows_like
+from model.cache.rows import KVQuantisation, Rows, RowsView, copied, fetched, rows_like
 from model.layers.attention import Mask, causal_mask
 
 
@@ -47,7 +47,8 @@ class RotatingCache:
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array | RowsView, mx.array | RowsView]:
         length = keys.shape[2]
         if self._rows is None:
-            self._rows = rows_like(keys, self._quantisation, 0), rows_like(values, self._quantisation, 0)
+            first = self.offset - self._held
+            self._rows = rows_like(keys, self._quantisation, first), rows_like(values, self._quantisation, first)
         if self._held + length > self._rows[0].capacity:
             self._make_room(length)
         first, apart = self._reach()
@@ -95,9 +96,15 @@ class RotatingCache:
         """Bring what later queries or a trim can still reach to the front of buffers that hold `length` more."""
         assert self._rows is not None
         kept = min(self._held, self._window - 1 + self._slack)
-        self._sink_rows = self._sinks_before(min(self._sinks, self.offset - kept))
+        self._sink_rows = self._sink_copies(kept)
         self._rows = self._moved(kept, kept + max(length, self._slack))
         self._held = kept
+
+    def _sink_copies(self, kept: int) -> tuple[mx.array, mx.array] | None:
+        """Keys and values of the sinks that lie before the last `kept` positions, None for none."""
+        sinks = self._sinks_before(min(self._sinks, self.offset - kept))
+        # Copies: a slice would keep the whole buffer that it was cut from.
+        return sinks and (copied(sinks[0], sinks[0].shape[2]), copied(sinks[1], sinks[1].shape[2]))
 
     def _moved(self, kept: int, capacity: int) -> tuple[Rows, Rows]:
         """Copies of the buffers that begin with the last `kept` rows."""
@@ -134,9 +141,10 @@ class RotatingCache:
     def snapshot(self) -> Snapshot:
         kept = min(self._held, self._window - 1)
         rows = self._moved(kept, kept) if self._rows else None
-        sinks = self._sinks_before(min(self._sinks, self.offset - kept))
-        mx.eval([buffer.state for buffer in rows or ()])  # else the copy would keep all of the original alive
-        size = sum(buffer.nbytes for buffer in rows or ())
+        sinks = self._sink_copies(kept)
+        # Now: an unevaluated copy would keep all of the original alive.
+        mx.eval([buffer.state for buffer in rows or ()], sinks or ())
+        size = sum(buffer.nbytes for buffer in (*(rows or ()), *(sinks or ())))
         return Snapshot(self.offset, (rows, kept, sinks), size)
 
     def restore(self, snapshot: Snapshot) -> bool:

@@ -38,11 +38,12 @@ class Rows(Protocol):
         """Rows `first` to `end` as they are stored, for `rows_from`."""
 
 
-def grown(buffer: mx.array, first: int, end: int, capacity: int) -> mx.array:
-    """`capacity` positions, beginning with those from `first` to `end` of `buffer`."""
-    larger = mx.zeros((*buffer.shape[:2], capacity, buffer.shape[3]), buffer.dtype)
-    if end > first:
-        larger[..., : end - first, :] = buffer[..., first:end, :]
+def copied(rows: mx.array, capacity: int) -> mx.array:
+    """A buffer of its own that begins with `rows` and has room for `capacity`."""
+    if rows.shape[2] == capacity:
+        return mx.array(rows)  # writing over all of an array would give the slice itself, and keep what it was cut from
+    larger = mx.zeros((*rows.shape[:2], capacity, rows.shape[3]), rows.dtype)
+    larger[..., : rows.shape[2], :] = rows
     return larger
 
 
@@ -76,7 +77,7 @@ class DenseRows:
         return self.buffer[..., start:end, :]
 
     def moved(self, first: int, end: int, capacity: int) -> "DenseRows":
-        return DenseRows(grown(self.buffer, first, end, capacity))
+        return DenseRows(copied(self.read(first, end), capacity))
 
     def dump(self, first: int, end: int) -> dict[str, mx.array]:
         return {"rows": self.read(first, end)}
@@ -143,13 +144,13 @@ class QuantisedRows:
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2)
 
     def _packed(self, first: int, end: int) -> list[mx.array]:
-        return [part[..., max(first - self.exact, 0) : end - self.exact, :] for part in self.packed]
+        bounds = max(first - self.exact, 0), max(end - self.exact, 0)
+        return [part[..., slice(*bounds), :] for part in self.packed]
 
     def moved(self, first: int, end: int, capacity: int) -> "QuantisedRows":
         exact = max(self.exact - first, 0)
-        bounds = (max(first - self.exact, 0), max(end - self.exact, 0), max(capacity - exact, 0))
-        weights, scales, biases = (grown(part, *bounds) for part in self.packed)
-        dense = grown(self.dense, min(first, self.exact), min(end, self.exact), min(exact, capacity))
+        weights, scales, biases = (copied(part, max(capacity - exact, 0)) for part in self._packed(first, end))
+        dense = copied(self.dense[..., min(first, self.exact) : min(end, self.exact), :], min(exact, capacity))
         return QuantisedRows(self.quantisation, exact, dense, (weights, scales, biases))
 
     def dump(self, first: int, end: int) -> dict[str, mx.array]:

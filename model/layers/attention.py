@@ -29,6 +29,8 @@ Form = Literal["explicit", "fused", "blocked"]
 
 _BLOCK = 1024
 """Keys at once in the blocked form."""
+_FUSED_HEAD_DIMS = (64, 80, 96, 128)
+"""Head dimensions for which Metal and CUDA have kernels that never hold a whole row of scores."""
 _MOST_SCORES = 512 * 1024 * 1024
 """Bytes of scores that a form without blocks may hold: beyond it the blocked one is chosen."""
 
@@ -63,7 +65,7 @@ def attend(
         return blocked(queries, keys, values, mask)
     if form == "explicit":
         return explicit(queries, keys, values, mask)[0]
-    if form is None and _scores_bytes(queries, keys) > _MOST_SCORES:
+    if form is None and _holds_scores(queries) and _scores_bytes(queries, keys) > _MOST_SCORES:
         return blocked(queries, keys, values, mask)
     scale = queries.shape[-1] ** -0.5
     return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
@@ -137,6 +139,11 @@ def _blocks(total: int, block: int) -> Iterator[tuple[int, int]]:
 
 def _block(rows: mx.array | Blocks, start: int, end: int) -> mx.array:
     return rows[..., start:end, :] if isinstance(rows, mx.array) else rows.block(start, end)
+
+
+def _holds_scores(queries: mx.array) -> bool:
+    """Whether MLX's fused attention holds all scores at once: on the CPU, and for heads its kernels do not know."""
+    return mx.default_device().type == mx.DeviceType.cpu or queries.shape[-1] not in _FUSED_HEAD_DIMS
 
 
 def _scores_bytes(queries: mx.array, keys: mx.array) -> int:

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import shutil
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from model.weights.gguf_blocks import Array, Packing, dequantised, pack, packing
 from model.weights.gguf_header import Header, StoredTensor, check_extent, read
 from model.weights.gguf_settings import ROPE_FACTORS, config_of, interleaved_heads, our_name, settings_of
 from model.weights.safetensors import read_header, short
+from model.weights.writing import new_file, safetensors_header, sync_folder
 
 SCHEMA = 2
 """Raised whenever the same file would be converted to something else than before."""
@@ -183,37 +183,21 @@ def _convert(
     unfinished = folder.parent / f".{folder.name}.unfinished"
     unfinished.mkdir(mode=0o700)
     try:
-        with _new_file(unfinished / "model.safetensors") as file:
+        with new_file(unfinished / "model.safetensors", 0o600) as file:
             errors = _write_weights(file, header, plan, config, progress)
         settings[REPORT] = _report(plan, errors)
         for name, content in settings.items():
-            with _new_file(unfinished / name) as file:
+            with new_file(unfinished / name, 0o600) as file:
                 text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
                 file.write(text.encode())
         if _identity(path) != identity:
             raise ModelError(f"{path} changed while it was read; try again when it is complete")
         shutil.rmtree(folder, ignore_errors=True)  # whatever stands there is damaged
         unfinished.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[Any]:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- what is to be written ------------------------------------------------------------------------------------------
@@ -357,21 +341,15 @@ def _write_weights(
     file: Any, header: Header, plan: list[_Planned], config: Mapping[str, Any], progress: Progress
 ) -> dict[str, float]:
     """Writes the new file, a chunk at a time; the relative error of each tensor that was packed, by name."""
-    contents: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
-    at = 0
-    for planned in plan:
-        for part in planned.parts():
-            contents[part.name] = {"dtype": part.dtype, "shape": part.shape, "data_offsets": [at, at + part.size]}
-            at += part.size
-    text = json.dumps(contents, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(struct.pack("<Q", len(text)) + text)
+    parts = (part for planned in plan for part in planned.parts())
+    beginning = safetensors_header((part.name, part.dtype, part.shape, part.size) for part in parts)
+    file.write(beginning)
     file.flush()
     errors = {}
     source = os.open(header.path, os.O_RDONLY | os.O_CLOEXEC)
     pool = ThreadPoolExecutor(THREADS)
     try:
-        start = 8 + len(text)
+        start = len(beginning)
         for done, planned in enumerate(plan, 1):
             work = _Work(header, source, file.fileno(), planned, start, interleaved_heads(config, planned.name))
             results = list(pool.map(work.convert, work.chunks()))

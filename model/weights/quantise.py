@@ -7,15 +7,13 @@ memory. The folder appears whole or not at all. It knows architectures only as m
 import json
 import os
 import shutil
-import struct
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -27,6 +25,7 @@ from model.errors import ModelError
 from model.registry import OURS, mlx_lm_network
 from model.weights.place import Placement
 from model.weights.safetensors import amount, shards, short
+from model.weights.writing import new_file, safetensors_header, sync_folder
 
 Progress = Callable[[int, int], None]
 """Called with bytes written and bytes to write."""
@@ -273,8 +272,9 @@ def _write_folder(
         for number, modules in enumerate(plan, 1):
             many = f"model-{number:05d}-of-{len(plan):05d}.safetensors"
             name = many if len(plan) > 1 else "model.safetensors"
-            with _new_file(unfinished / name) as file:
-                file.write(_header(modules))
+            with new_file(unfinished / name) as file:
+                tensors = (tensor for module in modules for tensor in module)
+                file.write(safetensors_header((t.path, t.dtype, t.shape, t.nbytes) for t in tensors))
                 for module in modules:
                     for data in _read(module, parameters, sound, source.name):
                         file.write(data)
@@ -286,11 +286,11 @@ def _write_folder(
             _write_json(unfinished / "model.safetensors.index.json", index)
         _write_json(unfinished / "config.json", config)
         for path in _companions(source):
-            with _new_file(unfinished / path.name) as file, path.open("rb") as original:
+            with new_file(unfinished / path.name) as file, path.open("rb") as original:
                 shutil.copyfileobj(original, file)
-        _sync(unfinished)
+        sync_folder(unfinished)
         unfinished.rename(target)
-        _sync(target.parent)
+        sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -313,23 +313,6 @@ def _read(
         yield np.asarray(mx.contiguous(array.reshape(-1)).view(mx.uint8)).data
 
 
-def _header(modules: list[_Module]) -> bytes:
-    """What a safetensors file begins with: the length of its table, and the table."""
-    table: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
-    at = 0
-    for module in modules:
-        for tensor in module:
-            table[tensor.path] = {
-                "dtype": tensor.dtype,
-                "shape": tensor.shape,
-                "data_offsets": [at, at + tensor.nbytes],
-            }
-            at += tensor.nbytes
-    text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
-
-
 def _companions(folder: Path) -> list[Path]:
     """What of a checkpoint goes along as it is."""
 
@@ -344,22 +327,5 @@ def _companions(folder: Path) -> list[Path]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with _new_file(path) as file:
+    with new_file(path) as file:
         file.write(json.dumps(content, indent=2).encode())
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that is on the disk when the block ends, not merely on its way there."""
-    with path.open("xb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,9 +21,9 @@ def starter_gguf() -> Path:
 
 
 @pytest.fixture(scope="session")
-def converted_starter(starter_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted_starter(starter_gguf: Path, conversions: Path) -> Path:
     """The starter as a checkpoint folder."""
-    return convert(starter_gguf, tmp_path_factory.mktemp("converted"), lambda done, total: None)
+    return convert(starter_gguf, conversions, lambda done, total: None)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,20 @@ def test_answers_side_by_side_are_what_each_would_be_alone(shape):
     assert together[0] != together[1]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "count", "most"), [([], 2, 5), ([1], 0, 5), ([1], 2, 0), ([96], 2, 5), ([-1], 2, 5)]
+)
+def test_answers_to_nothing_are_refused(prompt, count, most):
+    with pytest.raises(ModelError) as raised:
+        answers(MODELS["qwen2"], prompt, count, Sampling(), most)
+    assert raised.value.kind == "request"
+
+
+def test_a_mask_of_another_shape_is_refused():
+    with pytest.raises(ModelError, match="one number a token"):
+        MODELS["qwen2"].logits(mx.array([[1, 2, 3]]), mx.array([[1, 1]]))
+
+
 def test_answers_that_do_not_fit_are_refused():
     with pytest.raises(ModelError, match="do not fit"):
         answers(MODELS["qwen2"], list(range(90)), 2, Sampling(), max_tokens=200)

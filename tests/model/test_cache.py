@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.cache import FullCache, RotatingCache, rewind
+from model.cache import FullCache, KVQuantisation, RotatingCache, rewind
 from model.layers.attention import causal_mask
 
 HEADS, DIM = 2, 4
@@ -132,3 +132,39 @@ def test_a_window_holds_the_query_itself_and_those_before_it(window):
     for query in range(10):
         visible = [key for key in range(10) if key <= query and (window is None or key > query - window)]
         assert np.flatnonzero(allowed[query]).tolist() == visible
+
+
+@pytest.mark.parametrize("quantisation", [None, KVQuantisation(bits=8, group_size=32, start=30)])
+@pytest.mark.parametrize("window", [1, 5])
+def test_a_cache_that_was_dumped_goes_on_as_the_one_it_was(window, quantisation):
+    """Also where everything that a window of one holds was taken back, so that no row is left to tell where it is."""
+
+    def wide(positions: range) -> mx.array:
+        return mx.repeat(rows(list(positions)), 8, axis=3) / 7
+
+    caches = [RotatingCache(window, 3, quantisation=quantisation) for _ in range(2)]
+    for start in range(0, 20, 2):
+        caches[0].update_and_fetch(wide(range(start, start + 2)), wide(range(start, start + 2)))
+    caches[0].trim(caches[0].rewindable)
+    numbers, arrays = caches[0].dump()
+    caches[1].load(numbers, arrays)
+    for position in range(caches[0].offset, 50):
+        seen_rows = []
+        for cache in caches:
+            keys, _ = cache.update_and_fetch(wide(range(position, position + 1)), wide(range(position, position + 1)))
+            seen_rows.append(keys if isinstance(keys, mx.array) else keys.block(0, keys.shape[2]))
+        assert mx.array_equal(*seen_rows)
+
+
+def test_a_snapshot_holds_its_own_memory_and_tells_how_much():
+    cache = RotatingCache(window=8, slack=64, sinks=2)
+    for start in range(0, 600, 100):
+        cache.update_and_fetch(rows(list(range(start, start + 100))), rows(list(range(start, start + 100))))
+    mx.eval(cache.state)
+    held = mx.get_active_memory()
+    snapshot = cache.snapshot()
+    assert snapshot.nbytes == 2 * (8 - 1 + 2) * HEADS * DIM * 4
+    assert mx.get_active_memory() - held <= snapshot.nbytes + 256
+    size = cache.nbytes
+    del cache
+    assert held - mx.get_active_memory() >= size - snapshot.nbytes - 256

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ModelError, Sampling
-from model.sampling import Sampler, filtered
+from model.sampling import Sampler, filtered, token_id
 
 logits_lists = st.lists(st.integers(-80, 80).map(lambda tenth: tenth / 10), min_size=2, max_size=30)
 
@@ -100,6 +100,45 @@ def test_the_repetition_penalty_counts_the_whole_context_and_what_was_just_drawn
     sampler = Sampler(Sampling(temperature=0, repetition_penalty=2.0), 4, context=[1])
     logits = mx.array([2.5, 4.0, 1.5, -1.0])
     assert [int(sampler(logits).item()) for _ in range(3)] == [0, 1, 1]  # 2.5 > 4/2; then 2 > 1.25 and 1.5
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(top_k=2, top_p=0.5, min_p=0.1)])
+@pytest.mark.parametrize(
+    "logits",
+    [[math.nan, 1.0, 2.0], [1.0, 2.0, math.nan], [-math.inf] * 3, [0.0, math.inf, math.inf]],
+    ids=["nan first", "nan last", "nothing", "too much"],
+)
+def test_logits_that_are_no_numbers_are_said_and_not_drawn_from(sampling, logits):
+    with pytest.raises(ModelError, match="computed no number"):
+        token_id(Sampler(sampling, 3)(mx.array(logits)))
+
+
+def test_a_padding_row_that_is_no_number_is_nobodys_business():
+    assert token_id(Sampler(Sampling(temperature=0), vocabulary=2)(mx.array([0.0, 1.0, math.nan]))) == 1
+
+
+def test_a_single_possible_token_is_drawn():
+    assert token_id(Sampler(Sampling(), 3)(mx.array([-math.inf, 0.0, -math.inf]))) == 1
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_half_precise_logits_are_drawn_from_in_float32(dtype):
+    logits = mx.array([2.0, 1.0, -3.0, 0.5]).astype(dtype)
+    exact, half = Sampler(Sampling(seed=3), 4), Sampler(Sampling(seed=3), 4)
+    assert [token_id(half(logits)) for _ in range(30)] == [
+        token_id(exact(logits.astype(mx.float32))) for _ in range(30)
+    ]
+
+
+@pytest.mark.parametrize("top_k", [3, 4, 1000])
+def test_more_than_the_vocabulary_keeps_all(top_k):
+    assert kept([0.1, 0.2, -5.0], Sampling(top_k=top_k)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("others", [{}, {"top_p": 0.9}, {"top_k": 2}, {"min_p": 0.1}])
+def test_the_lowest_temperature_is_greedy(others):
+    sampler = Sampler(Sampling(temperature=1e-38, **others), 4)
+    assert {token_id(sampler(mx.array([30.0, 50.0, 49.9, -2.0]))) for _ in range(20)} == {1}
 
 
 @pytest.mark.parametrize(

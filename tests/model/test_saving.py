@@ -14,6 +14,7 @@ import pytest
 import model
 from model import KVQuantisation, ModelError, Sampling
 from model.cache import CacheOptions
+from model.session import SessionOptions
 from tests.checkpoints import random_checkpoint
 
 PROMPT = [index * 7 % 96 for index in range(70)]
@@ -52,19 +53,19 @@ import model
 from tests.model.test_saving import written
 loaded = model.load(sys.argv[1])
 session = model.load_session(Path(sys.argv[2]), loaded)
-print(json.dumps([session.tokens[:], written(loaded, session)]))
+print(json.dumps([session.tokens, written(loaded, session)]))
 """
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_session_resumes_in_another_process_token_for_token(tmp_path, kind):
     loaded = model.load(checkpoint(tmp_path / "model", kind))
-    session = loaded.session_with(context=256, caches=KINDS[kind][1])
+    session = loaded.session_with(SessionOptions(256, caches=KINDS[kind][1]))
     session.prefill(PROMPT)
     for token in (3, 1, 4):
         session.step(mx.array(token))
     session.save(tmp_path / "session")
-    held = list(session.tokens)
+    held = session.tokens
     expected = written(loaded, session)
 
     arguments = [sys.executable, "-c", CONTINUE, str(tmp_path / "model"), str(tmp_path / "session")]
@@ -78,7 +79,7 @@ def saved(tmp_path_factory):
     """A model, a session saved over it, and what it continues with."""
     folder = tmp_path_factory.mktemp("saved")
     loaded = model.load(checkpoint(folder / "model", "quantised hybrid"))
-    session = loaded.session_with(context=256, caches=KINDS["quantised hybrid"][1])
+    session = loaded.session_with(SessionOptions(256, caches=KINDS["quantised hybrid"][1]))
     session.prefill(PROMPT)
     session.save(folder / "session")
     return loaded, (folder / "session").read_bytes(), written(loaded, session)
@@ -150,7 +151,7 @@ def test_after_a_refusal_the_conversation_is_read_again(saved, tmp_path):
     path.write_bytes(content[:-9])
     with pytest.raises(ModelError, match="read again"):
         model.load_session(path, loaded)
-    session = loaded.session_with(context=256, caches=KINDS["quantised hybrid"][1])
+    session = loaded.session_with(SessionOptions(256, caches=KINDS["quantised hybrid"][1]))
     session.prefill(PROMPT)
     assert written(loaded, session) == expected
 
@@ -161,5 +162,5 @@ def test_an_edit_after_resuming_equals_a_fresh_session(saved, tmp_path):
     path.write_bytes(content)
     session = model.load_session(path, loaded)
     edited = [*PROMPT[:30], 1, 2, 3]
-    fresh = loaded.session_with(context=256, caches=KINDS["quantised hybrid"][1])
+    fresh = loaded.session_with(SessionOptions(256, caches=KINDS["quantised hybrid"][1]))
     assert np.abs(np.array(session.prefill(edited)) - np.array(fresh.prefill(edited))).max() < 1e-4

@@ -8,7 +8,6 @@ from datetime import datetime
 
 import pytest
 
-from model import sandbox
 from model.errors import ModelError
 from model.template import MAX_SOURCE, ChatTemplate
 
@@ -392,7 +391,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_template_is_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.1)
+    monkeypatch.setattr("model.sandbox.meter.MAX_SECONDS", 0.1)
     start = time.thread_time()
     with pytest.raises(ModelError) as caught:
         ChatTemplate(source, "bad: chat_template.jinja").render(HI)

@@ -181,6 +181,11 @@ def test_an_answers_own_ids_stand_where_its_text_stands(qwen: Tokenizer) -> None
     assert ids[start : start + 3] == list(ODD) and ids[start + 3] == 151645
 
 
+def by_letter(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """Ids that spell `text` one letter at a time, as only a model would."""
+    return tuple(id for letter in text for id in tokenizer.encode_plain(letter))
+
+
 @pytest.mark.parametrize(
     ("content", "source", "kept"),
     [
@@ -201,18 +206,29 @@ def test_an_answers_own_ids_stand_where_its_text_stands(qwen: Tokenizer) -> None
 )
 def test_and_only_there(qwen: Tokenizer, content: str, source: str, kept: bool) -> None:
     tokenizer = with_template(qwen, source)
-    marker = (151_000, 151_001)
-    turns = [Turn("user", "hi"), Turn("assistant", content, marker)]
+    own = by_letter(qwen, content)
+    turns = [Turn("user", "hi"), Turn("assistant", content, own)]
     ids = tokenizer.prompt(turns, add_generation_prompt=False)
-    assert (151_000 in ids) == kept
-    if not kept:
-        assert ids == tokenizer.prompt([turns[0], Turn("assistant", content)], add_generation_prompt=False)
+    plain = tokenizer.prompt([turns[0], Turn("assistant", content)], add_generation_prompt=False)
+    assert (ids != plain) == kept
+    assert tokenizer.decode(ids, False) == tokenizer.decode(plain, False)
+    if kept:
+        assert any(tuple(ids[start : start + len(own)]) == own for start in range(len(ids)))
 
 
 def test_one_changed_answer_does_not_cost_the_others_their_ids(qwen: Tokenizer) -> None:
     tokenizer = with_template(qwen, TRIMMING)
-    ids = tokenizer.prompt([Turn("assistant", "one", (1000,)), Turn("assistant", "two\n", (1001,))])
-    assert 1000 in ids and 1001 not in ids
+    one, two = by_letter(qwen, "one"), by_letter(qwen, "two\n")
+    turns = [Turn("assistant", "one", one), Turn("assistant", "two\n", two)]
+    assert tokenizer.prompt(turns) == tokenizer.prompt([turns[0], Turn("assistant", "two\n")])
+    assert tokenizer.prompt(turns) != tokenizer.prompt([Turn("assistant", "one"), turns[1]])
+
+
+@pytest.mark.parametrize("more", ["<think>hm</think>\n\nHello", "Hello\nUser:"])
+def test_ids_that_say_more_than_the_answer_are_left_out(qwen: Tokenizer, more: str) -> None:
+    """What was generated may hold reasoning or a stop string, which are no part of the message."""
+    turns = [Turn("user", "hi"), Turn("assistant", "Hello", by_letter(qwen, more))]
+    assert qwen.prompt(turns) == qwen.prompt([turns[0], Turn("assistant", "Hello")])
 
 
 def test_ids_beyond_the_vocabulary_are_not_believed(qwen: Tokenizer) -> None:
@@ -254,7 +270,7 @@ def test_an_answer_cut_inside_a_character_ends_in_a_replacement(starter_tokenize
     assert pieces[-1] == "\ufffd" and not any(pieces[:-1])
 
 
-def llama_like() -> Tokenizer:
+def llama_like_backend() -> tokenizers.Tokenizer:
     """Pieces with ▁ for a space and <0xNN> for bytes, as sentencepiece-made tokenizers have them."""
     words = ["<unk>", "<s>", "▁hello", "▁world", "▁", "!", "né", *(f"<0x{byte:02X}>" for byte in range(256))]
     backend = tokenizers.Tokenizer(models.BPE({word: n for n, word in enumerate(words)}, [], byte_fallback=True))
@@ -262,7 +278,11 @@ def llama_like() -> Tokenizer:
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return Tokenizer(backend)
+    return backend
+
+
+def llama_like() -> Tokenizer:
+    return Tokenizer(llama_like_backend())
 
 
 def test_other_decoders_stream_too() -> None:
@@ -346,7 +366,7 @@ def test_bytes_that_are_no_text_are_replaced_left_out_or_refused(tmp_path: Path,
         backend.decoder = decoders.ByteLevel()
         ids = [4, 0, 2, 3, 1]  # F0 9F, half of an emoji
     else:
-        backend = llama_like()._backend
+        backend = llama_like_backend()
         ids = [1, backend.token_to_id("!"), 7 + 0xF0, 7 + 0x9F, backend.token_to_id("!")]
     backend.save(str(tmp_path / "tokenizer.json"))
     for errors in ("replace", "ignore"):
