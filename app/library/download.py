@@ -175,7 +175,9 @@ def _die_with_parent() -> None:
 def _fetch(repo: str, revision: str, models: Path, say: Callable[[Progress], None]) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
-    api = HfApi()
+    # Named here: the client looks at the environment only once, when it is first imported.
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    api = HfApi(endpoint=endpoint)
     info = api.model_info(repo, revision=revision, timeout=10)
     commit = str(info.sha)
     files = _wanted(
@@ -200,7 +202,9 @@ def _fetch(repo: str, revision: str, models: Path, say: Callable[[Progress], Non
             raise QuietlyError(f"{repo} needs {_gib(needed)} more on the disk, {_gib(free)} are free: make room first.")
         with _reporting(part, total, say):
             names = [re.sub(r"([*?[])", r"[\1]", file.name) for file in files]
-            snapshot_download(repo, revision=commit, local_dir=part, allow_patterns=names, max_workers=4)
+            snapshot_download(
+                repo, revision=commit, local_dir=part, allow_patterns=names, max_workers=4, endpoint=endpoint
+            )
         if differing := _differing(part, files):
             for name in differing:
                 (part / name).unlink(missing_ok=True)
