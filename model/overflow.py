@@ -15,6 +15,8 @@ Policy = Literal["oldest", "stop", "rolling"]
 """What happens when the context is full: the oldest turns go; the conversation ends there; or it rolls on, forgetting
 token by token (see `LanguageModel.session`)."""
 
+_CHARACTERS = 8
+"""Of a token, more than most texts have: one so many times longer than the context is looked at first."""
 FREED = 1 / 4
 """The share of the context that is free again after turns were dropped."""
 
@@ -32,13 +34,16 @@ def fit_prompt(
     turns: Sequence[Turn],
     context: int,
     render: Callable[[Sequence[Turn]], list[int]],
+    measure: Callable[[str], int],
     dropped: int = 0,
 ) -> Fitted:
     """The conversation as a prompt with room for an answer in `context` tokens.
 
-    `dropped`: how many messages were left out the last time; they stay out, so that what the model has read stays as it
-    is. ModelError("context") where even the last message alone does not fit.
+    `render` makes a prompt of messages, `measure` counts the tokens of plain text. `dropped`: how many messages were
+    left out the last time; they stay out, so that what the model has read stays as it is. ModelError("context") where
+    even the last message alone does not fit.
     """
+    _refuse_far_too_long(turns, context, measure)
     system = 1 if turns and turns[0].role == "system" else 0
     starts = [index for index in range(system, len(turns)) if turns[index].role == "user"]
     before = max((start for start in starts if start - system <= dropped), default=system)
@@ -61,10 +66,21 @@ def fit_prompt(
         tried = render([*turns[:system], *turns[later[-1] :]])
         best = Fitted(tried, later[-1] - system) if len(tried) < context else None
     if best is None:
-        length = len(prompt) if not later else len(tried)
-        raise ModelError(
-            f"The message is too long: with what must stand before it, it is {length:,} tokens long and the context "
-            f"holds {context:,}; shorten it, or choose a model with a longer context.",
-            "context",
-        )
+        raise _too_long(f"{len(prompt) if not later else len(tried):,}", context)
     return best
+
+
+def _refuse_far_too_long(turns: Sequence[Turn], context: int, measure: Callable[[str], int]) -> None:
+    """Refuse a last message whose beginning alone fills the context, before all of it is made into tokens."""
+    text = turns[-1].content if turns else ""
+    start = text[: _CHARACTERS * context]
+    if len(start) < len(text) and (count := measure(start)) > context:
+        raise _too_long(f"more than {count:,}", context)
+
+
+def _too_long(length: str, context: int) -> ModelError:
+    return ModelError(
+        f"The message is too long: with what must stand before it, it is {length} tokens long and the context "
+        f"holds {context:,}; shorten it, or choose a model with a longer context.",
+        "context",
+    )

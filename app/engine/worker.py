@@ -193,7 +193,10 @@ class Worker:
         if request.overflow != "oldest":
             return Fitted(self._loaded().prompt(turns), 0)
         before = self._dropped.get(request.session, 0)
-        fitted = fit_prompt(turns, self._context, self._loaded().prompt, before)
+        tokenizer = self._loaded().tokenizer
+        fitted = fit_prompt(
+            turns, self._context, self._loaded().prompt, lambda text: len(tokenizer.encode_plain(text)), before
+        )
         self._dropped[request.session] = fitted.dropped
         return fitted
 

@@ -30,10 +30,10 @@ def test_a_prompt_fits_keeps_the_system_prompt_and_ends_with_the_question(length
     shortest = render([turn for turn in turns if turn.role == "system"] + turns[-1:])
     if len(shortest) >= context:
         with pytest.raises(ModelError, match="too long") as raised:
-            fit_prompt(turns, context, render)
+            fit_prompt(turns, context, render, len)
         assert raised.value.kind == "context"
         return
-    fitted = fit_prompt(turns, context, render)
+    fitted = fit_prompt(turns, context, render, len)
     first = 1 if system else 0
     assert fitted.prompt == render(turns[:first] + turns[first + fitted.dropped :])
     assert len(fitted.prompt) < context
@@ -44,14 +44,14 @@ def test_a_prompt_fits_keeps_the_system_prompt_and_ends_with_the_question(length
 
 def test_a_conversation_that_fits_is_left_alone():
     turns = conversation([10, 20, 30], system=5)
-    assert fit_prompt(turns, 500, render).dropped == 0
+    assert fit_prompt(turns, 500, render, len).dropped == 0
 
 
 def test_what_was_dropped_stays_out_and_most_turns_extend_what_was_read():
     turns, dropped, read, reread = [], 0, [], 0
     for turn in range(60):
         turns.append(Turn("user", f"{turn:>20}"))
-        fitted = fit_prompt(turns, 400, render, dropped)
+        fitted = fit_prompt(turns, 400, render, len, dropped)
         reread += fitted.prompt[: len(read)] != read
         assert fitted.dropped >= dropped
         read, dropped = fitted.prompt, fitted.dropped
@@ -59,3 +59,10 @@ def test_what_was_dropped_stays_out_and_most_turns_extend_what_was_read():
         read = [*read, *render(turns[-1:])]
     assert dropped > 0
     assert reread <= 60 / 4
+
+
+def test_a_message_many_times_too_long_is_refused_by_its_beginning():
+    seen = []
+    with pytest.raises(ModelError, match="more than 4,000 tokens") as raised:
+        fit_prompt([Turn("user", "x" * 10**7)], 500, lambda turns: seen.append(turns), len)
+    assert raised.value.kind == "context" and not seen
