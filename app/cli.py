@@ -20,6 +20,7 @@ from app.errors import QuietlyError
 from app.settings import paths
 
 if TYPE_CHECKING:
+    from app.engine.protocol import Finished, SamplingOptions
     from app.library.local import InstalledModel
 
 app = typer.Typer(
@@ -144,7 +145,7 @@ class _Answer:
         conversation: Conversation,
         checkpoint: Path,
         name: str,
-        sampling: Any,
+        sampling: "SamplingOptions",
         max_tokens: int | None,
     ) -> None:
         self.text = ""
@@ -156,7 +157,7 @@ class _Answer:
         self._name = name
         self._sampling = sampling
         self._max_tokens = max_tokens
-        self.finished: Any = None
+        self.finished: Finished | None = None
 
     async def write(self, question: str, show: Callable[[str], None]) -> None:
         """Ask and keep the answer as it comes. Ctrl+C stops it and keeps what there is; QuietlyError where there is
@@ -193,6 +194,7 @@ class _Answer:
                 if time.monotonic() - stored > STORE_EVERY:
                     store.write(answer.id, self.text, self.reasoning)
                     stored = time.monotonic()
+            assert self.finished  # a turn that ends without it has raised
             self.status = "stopped" if self.finished.reason == "cancelled" else "complete"
             note = note_of(self.finished)
         except QuietlyError as error:
@@ -218,6 +220,7 @@ class _Answer:
     def facts(self) -> dict[str, Any]:
         """What `--json` prints."""
         finished = self.finished
+        assert finished
         return {
             "text": self.text,
             "reasoning": self.reasoning,

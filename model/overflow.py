@@ -6,14 +6,9 @@ turn reads everything again. It knows messages and counts, no model.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from model.errors import ModelError
 from model.tokenizer import Turn
-
-Policy = Literal["oldest", "stop", "rolling"]
-"""What happens when the context is full: the oldest turns go; the conversation ends there; or it rolls on, forgetting
-token by token (see `LanguageModel.session`)."""
 
 _CHARACTERS = 8
 """Of a token, more than most texts have: one so many times longer than the context is looked at first."""

@@ -24,13 +24,5 @@ class GuardedScreen(Screen[Result]):
             self._select_state = None
 
 
-class GuardedModal(ModalScreen[Result]):
-    """A modal screen that lets such a press go."""
-
-    def _forward_event(self, event: events.Event) -> None:
-        try:
-            super()._forward_event(event)
-        except AttributeError:
-            if not isinstance(event, events.MouseEvent):
-                raise
-            self._select_state = None
+class GuardedModal(ModalScreen[Result], GuardedScreen[Result]):
+    """A modal screen that lets such a press go. Modal first: Textual takes a widget's styles from its first base."""

@@ -189,10 +189,6 @@ class Sidebar(Vertical):
         self._conversations.display = bool(options)
         self._nothing.display = not options
 
-    def focus_models(self) -> None:
-        """Put the cursor into the models."""
-        self._models.focus()
-
     def focus_conversations(self) -> None:
         """Put the cursor into the conversations."""
         (self._conversations if self._conversations.display else self._models).focus()
