@@ -3,7 +3,9 @@
 Whatever the texts contain, a message begins where a heading carries the comment `<!-- quietly:user ... -->`
 or `<!-- quietly:assistant ... -->`, and nowhere else: the same letters inside a text get one backslash more
 than they have, `<!-- \\quietly:`. Between such a line and its text stands one empty line, and one follows the
-text. Text is the message's own but for control characters. Knows neither the store's file nor the screen.
+text. Text is the message's own but for control characters. What was attached to a message stands after its text,
+each under a heading with `<!-- quietly:attachment ... -->`, between two lines that fence it: what lies between
+these is the attachment's text. Knows neither the store's file nor the screen.
 """
 
 import contextlib
@@ -11,19 +13,19 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from app.chat.failures import explain
-from app.chat.store import Conversation, Message
+from app.chat.failures import explaining
+from app.chat.records import Attachment, Conversation, Message
 from app.chat.text import one_line, storable, visible
-from app.errors import QuietlyError
 
 NAME_BYTES = 200
 """A file name's length in UTF-8; file systems allow 255, tools that add to a name need some of it."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TICKS = re.compile("`+")
 _MARKER = re.compile(r"<!-- (\\*quietly:)")
 _INLINE = re.compile(r"([\\`*_\[\]<>&#~|])")
 # What YAML wants escaped inside quotes although JSON does not, and what would be invisible there.
@@ -71,7 +73,7 @@ def write_export(conversation: Conversation, messages: Sequence[Message], folder
     """
     content = markdown(conversation, messages).encode()
     part = folder / f".quietly-{os.urandom(8).hex()}.part"
-    with _explained(folder / file_name(conversation.title)):
+    with explaining(folder / file_name(conversation.title)):
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(content)
@@ -97,14 +99,6 @@ def _reserved(folder: Path, title: str) -> Path:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             return target
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise QuietlyError(explain(path, error)) from error
 
 
 def _front_matter(conversation: Conversation, messages: Sequence[Message]) -> str:
@@ -134,6 +128,7 @@ def _section(message: Message) -> str:
         facts |= {"model": message.model, "status": message.status}
         facts |= {"sampling": message.sampling} if message.sampling else {}
         facts |= {"note": message.note} if message.note else {}
+        facts |= {"edited": True} if message.edited else {}
     if closer:
         facts["closed"] = closer  # what was added to the text so that the next heading is one
     speaker = "You" if message.role == "user" else _inline(message.model or "") or "Model"
@@ -144,11 +139,23 @@ def _section(message: Message) -> str:
         parts += ["<details><summary>Reasoning</summary> <!-- quietly:reasoning -->", quoted]
         parts += ["</details> <!-- quietly:answer -->"]
     parts.append(f"{content}\n{closer}" if closer else content)
+    parts += [_attachment(attachment) for attachment in message.attachments]
+    if message.edited:
+        parts.append("*These words were changed by hand.* <!-- quietly:edited -->")
     if message.status in _ENDINGS:
         reason = _inline(message.note)
         ending = f"{_ENDINGS[message.status]}: {reason}" if reason else f"{_ENDINGS[message.status]}."
         parts.append(f"*{ending}* <!-- quietly:status -->")
     return "\n\n".join(parts)
+
+
+def _attachment(attachment: Attachment) -> str:
+    """An attachment under its name; the fence is longer than any run of its sign inside."""
+    text = _text(attachment.text)
+    fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
+    facts = _commented({"name": attachment.name})
+    name = _inline(attachment.name) or "Attachment"
+    return f"### {name} <!-- quietly:attachment {facts} -->\n\n{fence}\n{text}\n{fence}"
 
 
 def _text(text: str) -> str:

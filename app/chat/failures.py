@@ -1,7 +1,9 @@
 """What it means for a person when the conversations file, or an export, cannot be read or written."""
 
+import contextlib
 import errno
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import QuietlyError
@@ -11,6 +13,36 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class HeldError(QuietlyError):
     """Another program holds the file for longer than one waits; later it may be free."""
+
+
+@contextlib.contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Errors of SQLite and of the system leave the block as one sentence for people."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise explained(path, error) from error
+
+
+def damage(flaw: str) -> sqlite3.DatabaseError:
+    """The error that SQLite itself would raise if it met this flaw."""
+    error = sqlite3.DatabaseError(flaw)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+@contextlib.contextmanager
+def legible() -> Iterator[None]:
+    """Where SQLite quotes a damaged table in its error, Python fails to read that: this says damage instead."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise damage("a table's definition cannot be read") from error
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file is malformed, or no database at all."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def explained(path: Path, error: sqlite3.Error | OSError) -> QuietlyError:
@@ -31,8 +63,8 @@ def _explain_sqlite(path: Path, error: sqlite3.Error) -> str:
             return f"{path} is not a conversations file; it was left as it is, move it away to start anew."
         case sqlite3.SQLITE_CORRUPT:
             return (
-                f"{path} is damaged; it was left as it is, restore it from a backup, or move it away"
-                " (with the -wal and -shm beside it) to start anew."
+                f"{path} is damaged; close every Quietly window and open it again:"
+                " the file is then set aside, and the last backup takes its place."
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{path} is held by another program; close that one and try again."

@@ -1,7 +1,8 @@
 """Who is still alive: every process that writes answers holds one locked file for as long as it lives.
 
 The kernel gives a lock back when its process ends, however it ends, so a lock that can be taken means a dead
-writer. A process number alone would not do: numbers are used again. Knows nothing of answers or databases.
+writer. A process number alone would not do: numbers are used again. Whoever only has the conversations open
+shares a lock on the folder of those files. Knows nothing of answers or databases.
 """
 
 import contextlib
@@ -14,6 +15,15 @@ from pathlib import Path
 from app.settings import private_folder
 
 _NAME = re.compile(r"\d+-[0-9a-f]{16}\.lock")
+
+
+class Unshared:
+    """The lease of a writer whose answers nobody else can see: it needs no file."""
+
+    name = "unshared"
+
+    def release(self) -> None:
+        """There is nothing to let go of."""
 
 
 class Lease:
@@ -41,6 +51,38 @@ class Lease:
         """Remove the file, then let go of the lock: nobody can find it unlocked and still named."""
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
+
+
+class Presence:
+    """One store's share in the lock on `folder`: while it is held, nobody may move the file away."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take a share, waiting for whoever is alone. OSError where nothing can be locked."""
+        self._descriptor = os.open(private_folder(folder), os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def release(self) -> None:
+        """Give the share back."""
+        os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Yields whether no store has a Presence in `folder`; while the body runs none can take one."""
+    descriptor = os.open(private_folder(folder), os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def names(folder: Path) -> set[str]:

@@ -59,6 +59,43 @@ STEPS: tuple[str, ...] = (
         value TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE conversations ADD COLUMN
+        pinned INTEGER NOT NULL DEFAULT 0 /* 1: the person wants it on top of the list */;
+    ALTER TABLE conversations ADD COLUMN
+        titled_by TEXT NOT NULL DEFAULT 'person' /* whose the title is: 'line' (the first one), 'model', 'person' */;
+    ALTER TABLE messages ADD COLUMN
+        edited INTEGER NOT NULL DEFAULT 0 /* 1: a person changed the words of this answer */;
+
+    CREATE TABLE drafts (
+        id           INTEGER PRIMARY KEY AUTOINCREMENT,
+        conversation INTEGER UNIQUE REFERENCES conversations (id) ON DELETE CASCADE, -- NULL: the empty page
+        content      TEXT NOT NULL    -- what was typed and not yet sent
+    );
+
+    CREATE TABLE attachments (
+        message INTEGER REFERENCES messages (id) ON DELETE CASCADE, -- what it was sent with; or NULL
+        draft   INTEGER REFERENCES drafts (id) ON DELETE CASCADE,   -- what it will be sent with; or NULL
+        place   INTEGER NOT NULL,     -- 0 for the first attachment of its message or draft
+        name    TEXT NOT NULL,        -- the name of the file, for people
+        text    TEXT NOT NULL,        -- what the model reads of it
+        CHECK ((message IS NULL) <> (draft IS NULL))
+    );
+    CREATE UNIQUE INDEX attachments_of_messages ON attachments (message, place) WHERE message IS NOT NULL;
+    CREATE UNIQUE INDEX attachments_of_drafts ON attachments (draft, place) WHERE draft IS NOT NULL;
+
+    CREATE TABLE templates (
+        name TEXT PRIMARY KEY,        -- what the person calls it
+        text TEXT NOT NULL            -- the prompt itself
+    ) WITHOUT ROWID;
+
+    CREATE TABLE forgotten (
+        kind    TEXT NOT NULL,        -- 'conversation' or 'message': deleted here, but a backup may still have it
+        id      INTEGER NOT NULL,
+        created REAL NOT NULL,        -- of the deleted one, so that no other with the same number is taken for it
+        PRIMARY KEY (kind, id)
+    ) WITHOUT ROWID;
+    """,
 )
 
 VERSION = len(STEPS)

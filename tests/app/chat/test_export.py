@@ -9,15 +9,16 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from app.chat import export
 from app.chat.export import file_name, markdown, write_export
-from app.chat.store import Conversation, Message, Role, Status, Store
+from app.chat.store import Attachment, Conversation, Message, Role, Status, Store
 from app.errors import QuietlyError
 
 # What an export leaves alone: no controls but tab and line feed, no lone surrogates.
@@ -77,8 +78,8 @@ def conversation(title: str = "Light", system_prompt: str = "") -> Conversation:
     return Conversation(1, title, 1_700_000_000.25, 1_700_000_100.0, 2, system_prompt, "starter")
 
 
-def question(content: str) -> Message:
-    return message("user", content)
+def question(content: str, *attachments: Attachment) -> Message:
+    return msgspec.structs.replace(message("user", content), attachments=attachments)
 
 
 def message(
@@ -126,6 +127,10 @@ def read(document: str) -> tuple[dict[str, object], list[dict[str, object]]]:
                 messages[-1]["reasoning"] = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
             case "answer":
                 messages[-1]["content"] = text
+            case "attachment":
+                _, *lines, _ = text.split("\n")
+                kept = {"text": "\n".join(lines), **json.loads(mark[2])}
+                messages[-1]["attachments"] = [*messages[-1].get("attachments", []), kept]
     for one in messages:
         if closer := one.pop("closed", ""):
             one["content"] = str(one["content"]).removesuffix(f"\n{closer}")
@@ -155,6 +160,35 @@ def test_every_text_can_be_read_back_exactly(system: str, first: str, second: st
     answer = messages[1]
     assert (answer["reasoning"], answer["model"], answer["status"]) == (reasoning, first, "stopped")
     assert answer.get("note", "") == second
+
+
+@settings(deadline=None)
+@given(TEXTS, TEXTS, TEXTS)
+@example("```\nopen", "````\n```", "a\n")
+def test_attachments_can_be_read_back_exactly(content: str, first: str, second: str) -> None:
+    given_along = [Attachment(first, second), Attachment("b.md", first)]
+    _, messages = read(markdown(conversation(), [question(content, *given_along), question(second)]))
+    assert [one["content"] for one in messages] == [content, second]
+    assert messages[0]["attachments"] == [{"name": one.name, "text": one.text} for one in given_along]
+    assert "attachments" not in messages[1]
+
+
+@settings(deadline=None)
+@given(TEXTS, TEXTS)
+def test_an_attachment_is_a_heading_and_one_block_of_code(name: str, text: str) -> None:
+    document = markdown(conversation(), [question("Sum up", Attachment(name, text)), question("end")])
+    tokens = MarkdownIt("commonmark").parse(document.split("---\n", 2)[2])
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h2", "h3", "h2"]
+    (block,) = [token for token in tokens if token.type == "fence"]
+    assert block.content.rstrip("\n") == re.sub(r"<!-- (\\*quietly:)", r"<!-- \\\1", text).rstrip("\n")
+
+
+def test_an_answer_changed_by_hand_says_so() -> None:
+    changed = msgspec.structs.replace(message("assistant", "words", status="stopped"), edited=True)
+    document = markdown(conversation(), [changed, message("assistant", "its own words")])
+    _, messages = read(document)
+    assert [one.get("edited", False) for one in messages] == [True, False]
+    assert document.count("*These words were changed by hand.*") == 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from app.chat.store import Store
 from app.errors import QuietlyError
+from tests.app.chat.conftest import MARKER, holding
 
 
 def read(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -152,12 +153,11 @@ def test_a_deleted_conversation_takes_its_messages_along(store: Store, database:
 
 def test_no_word_of_a_deleted_conversation_is_left_in_the_files(store: Store, database: Path) -> None:
     conversation = store.create()
-    asked = store.ask(conversation.id, None, "xylophone-marker " * 500)
+    asked = store.ask(conversation.id, None, f"{MARKER} " * 500)
     answer = store.begin_answer(conversation.id, asked.id, None)
-    store.write(answer.id, "xylophone-marker", "xylophone-marker")
+    store.write(answer.id, MARKER, MARKER)
     store.delete(conversation.id)
-    for file in database.parent.rglob("*"):
-        assert file.is_dir() or b"xylophone-marker" not in file.read_bytes(), file.name
+    assert holding(database.parent) == []
 
 
 def test_what_is_gone_is_said_in_a_sentence(store: Store) -> None:

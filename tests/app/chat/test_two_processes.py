@@ -2,10 +2,13 @@
 
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
-from app.chat import lease
+from app.chat import backups, lease
 from app.chat.store import Store
+from tests.app.chat.conftest import go_on, holding, line
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -39,17 +42,6 @@ with Store.open(Path(sys.argv[1])) as store:
         store.write(answer.id, f"answer {number}", "")
         parent = store.finish(answer.id, "complete", answer=f"answer {number}").id
 """
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
-def go_on(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
 
 
 def test_a_killed_window_s_answer_is_interrupted_and_keeps_what_had_come(database: Path, start: Start) -> None:
@@ -156,3 +148,28 @@ def test_windows_that_open_a_new_file_at_once_and_write_at_once_lose_nothing(dat
                 f"{kind} {number}" for number in range(40) for kind in ("question", "answer")
             ]
     assert lease.names(database.parent / "writers") == set()
+
+
+def test_two_stores_delete_undo_and_back_up_at_once(database: Path, store: Store) -> None:
+    mine = store.create().id
+    first = store.ask(mine, None, "first").id
+
+    def delete_and_undo() -> None:
+        for _ in range(30):
+            store.restore(store.remove_message(first))
+
+    def back_up() -> None:
+        for day in range(5):
+            backups.back_up(database, date(2026, 1, 5 + day))
+
+    with Store.open(database) as other, ThreadPoolExecutor() as threads:
+        theirs = other.create(title="theirs").id
+        jobs = [threads.submit(delete_and_undo), threads.submit(back_up)]
+        for number in range(30):
+            other.forget(other.remove_message(other.ask(theirs, None, f"gone {number}").id))
+            other.ask(theirs, None, f"kept {number}")
+        for job in jobs:
+            job.result()
+        assert [one.content for one in store.branch(mine)] == ["first"]
+        assert [one.content for one in store.children(None, theirs)] == [f"kept {number}" for number in range(30)]
+    assert holding(database.parent / "backups", "gone") == []

@@ -1,6 +1,5 @@
 """A file that cannot be used is named in one sentence, and stays exactly as it was."""
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from app.chat import schema
 from app.chat.store import Store
 from app.errors import QuietlyError
+from tests.app.chat.conftest import filled
 
 
 def refused(database: Path, reason: str) -> None:
@@ -20,13 +20,6 @@ def refused(database: Path, reason: str) -> None:
     assert str(database) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert database.read_bytes() == before
-
-
-def filled(database: Path) -> None:
-    with Store.open(database) as store:
-        for number in range(50):
-            conversation = store.create(title=f"conversation {number}")
-            store.ask(conversation.id, None, "word " * 2000)
 
 
 def test_a_text_file_is_not_a_conversations_file(database: Path) -> None:
@@ -52,33 +45,8 @@ def test_a_newer_quietly_s_file_is_refused(database: Path) -> None:
     refused(database, "was written by a newer Quietly; update Quietly")
 
 
-def test_a_damaged_schema_is_refused(database: Path) -> None:
-    filled(database)
-    content = bytearray(database.read_bytes())
-    content[100:4096] = b"\xff" * 3996
-    database.write_bytes(content)
-    refused(database, "is damaged; it was left as it is, restore it from a backup")
-
-
-def test_damage_further_inside_is_said_where_it_is_met(database: Path) -> None:
-    filled(database)
-    content = bytearray(database.read_bytes())
-    content[4096:] = os.urandom(len(content) - 4096)
-    database.write_bytes(content)
-    with pytest.raises(QuietlyError, match=r"is damaged|cannot be used"), Store.open(database) as store:
-        for conversation in store.conversations():
-            store.branch(conversation.id)
-            store.ask(conversation.id, None, "word")
-
-
-def test_a_cut_off_file_is_refused(database: Path) -> None:
-    filled(database)
-    database.write_bytes(database.read_bytes()[:5000])
-    refused(database, "is damaged")
-
-
 def test_a_file_held_by_another_program_is_said_to_be(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.chat.store.PATIENCE", 0.05)
+    monkeypatch.setattr("app.chat.opening.PATIENCE", 0.05)
     with Store.open(database) as store:
         conversation = store.create()
         holder = sqlite3.connect(database, isolation_level=None)
@@ -125,6 +93,33 @@ def test_a_full_disk_loses_nothing_that_was_stored(database: Path, full_disk: Ca
         assert [message.content for message in store.branch(conversation.id)] == ["kept", "small enough"]
 
 
+def test_a_full_disk_undoes_no_half_of_a_deletion(database: Path, full_disk: Callable[[int], None]) -> None:
+    with Store.open(database) as store:
+        asked = store.ask(store.create().id, None, "x" * 1_000_000)
+        kept = store.branch(asked.conversation)
+        removed = store.remove_message(asked.id)
+        store.forget(removed)
+        full_disk(200_000)
+        with pytest.raises(QuietlyError, match=r"disk .*full"):
+            store.restore(removed)
+        assert store.branch(asked.conversation) == []
+        full_disk(100_000_000)
+        store.restore(removed)
+        assert store.branch(asked.conversation) == kept
+
+
+def test_a_full_disk_leaves_no_half_of_a_backup(database: Path, full_disk: Callable[[int], None]) -> None:
+    filled(database)
+    with Store.open(database) as store:
+        full_disk(database.stat().st_size // 2)
+        with pytest.raises(QuietlyError, match=r"backups/conversations-.*disk .*full"):
+            store.back_up()
+        assert list((database.parent / "backups").iterdir()) == []
+        full_disk(100_000_000)
+        made = store.back_up()
+        assert made is not None
+
+
 def test_a_full_disk_before_the_first_word_is_said(database: Path, full_disk: Callable[[int], None]) -> None:
     full_disk(2000)
     with pytest.raises(QuietlyError, match=r"disk .*full"):
@@ -148,7 +143,7 @@ def test_steps_are_applied_in_order_or_not_at_all(database: Path, monkeypatch: p
             Store.open(database)
     with Store.open(database) as store:
         assert len(store.conversations()) == 50
-    steps = (*schema.STEPS, "ALTER TABLE conversations ADD COLUMN pinned REAL;")
+    steps = (*schema.STEPS, "ALTER TABLE conversations ADD COLUMN colour TEXT;")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "STEPS", steps)
         patch.setattr(schema, "VERSION", len(steps))

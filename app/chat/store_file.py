@@ -1,0 +1,194 @@
+"""The file behind the store: opened, shared with other processes, backed up, let go.
+
+Nothing here ever deletes a file that cannot be read. Calls take turns, whichever thread they come from; the
+backups alone are made and cleaned outside of them. Knows of messages only whether one is being written.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from app.chat import lease, opening
+from app.chat.failures import explaining, is_damage, legible
+from app.chat.records import Removed
+from app.errors import QuietlyError
+
+if TYPE_CHECKING:
+    from app.chat.backups import Entry
+
+_HASTE = 100
+"""Milliseconds that emptying the log waits for readers; a backup being made would hold it up for seconds."""
+
+
+class StoreFile:
+    """One open file, or a place in memory. Made by `open` or `temporary`; a context manager that closes itself."""
+
+    TEMPORARY: ClassVar[int] = 1 << 40
+    """Above this number begin the ids of what was never meant to be kept, so that they equal none on disk."""
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, presence: lease.Presence | None, notice: str
+    ) -> None:
+        self.path = path
+        self.notice = notice
+        """What the person should know about how the file was opened; usually nothing."""
+        self._connection = connection
+        self._presence = presence
+        self._turn = threading.RLock()
+        self._lease: lease.Lease | lease.Unshared | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The store in `path`, created where there is none, brought up to date where it is older.
+
+        Answers whose writer has died are marked as interrupted. A damaged file is set aside for its last backup;
+        `notice` says so. QuietlyError where the file cannot be used.
+        """
+        with explaining(path):
+            store = cls(path, *opening.connect(path))
+            try:
+                with store._reading():
+                    store._mark_interrupted()
+            except BaseException:
+                store.close()
+                raise
+        return store
+
+    @classmethod
+    def temporary(cls) -> Self:
+        """A store in memory alone: nothing of it ever touches the disk, and it is gone when closed."""
+        return cls(Path("The temporary chat"), opening.connect_temporary(cls.TEMPORARY), None, "")
+
+    def close(self) -> None:
+        """Let go of the file; an answer that was still being written is marked as interrupted.
+
+        What was deleted and not yet forgotten goes from the backups now.
+        """
+        with contextlib.suppress(QuietlyError):
+            if self._presence:
+                self._forget(self._unforgotten(), wait=False)
+        with self._reading():
+            held, self._lease = self._lease, None
+            present, self._presence = self._presence, None
+            try:
+                if held:
+                    self._interrupt(held.name)
+            finally:
+                if held:
+                    held.release()
+                self._connection.close()
+                if present:
+                    present.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- backups -----------------------------------------------------------------------------------------
+
+    def back_up(self) -> Path | None:
+        """Make today's backup where there is none yet; returns where it is, if it was made now.
+
+        Then takes out of all of them whatever was deleted and not yet forgotten, perhaps by a program that died; if
+        that is undone, the next backup has it again. Reads the whole file: call it aside.
+        QuietlyError where it cannot be written, or where the file turns out to be damaged.
+        """
+        if self._presence is None:
+            return None
+        from app.chat import backups
+
+        made = backups.back_up(self.path, date.today())
+        self._forget(self._unforgotten(), wait=True)
+        return made
+
+    def forget(self, removed: Removed) -> None:
+        """`removed` will not be restored: take it out of the backups and the log too. Takes a while; call it aside.
+
+        Nothing where it was restored. QuietlyError where a backup cannot be written; then it is tried again later.
+        """
+        self._forget([(removed.kind, removed.id, removed.created)], wait=True)
+
+    # --- within ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._turn, explaining(self.path):
+            try:
+                with legible():
+                    yield self._connection
+            except sqlite3.DatabaseError as error:
+                if self._presence and is_damage(error):
+                    with contextlib.suppress(OSError):
+                        opening.suspected(self.path).touch(0o600)
+                raise
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, on disk at the end of the block, or without any effect."""
+        with self._reading() as connection:
+            # IMMEDIATE: a transaction that starts by reading could not wait for another writer.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _writer(self) -> str:
+        """The name under which this process writes answers, its lease taken at the first one."""
+        if self._lease is None:
+            self._lease = lease.Lease(opening.writers(self.path)) if self._presence else lease.Unshared()
+        return self._lease.name
+
+    def _mark_interrupted(self) -> None:
+        """Mark the answers of writers that are dead, and remove what those left behind."""
+        writers = opening.writers(self.path)
+        unfinished = self._connection.execute("SELECT DISTINCT writer FROM messages WHERE status = 'writing'")
+        for name in {str(writer) for (writer,) in unfinished} | lease.names(writers):
+            with lease.seized(writers, name) as dead:
+                if dead:
+                    self._interrupt(name)
+
+    def _interrupt(self, writer: str) -> None:
+        self._connection.execute(
+            "UPDATE messages SET status = 'interrupted', writer = NULL WHERE status = 'writing' AND writer = ?",
+            (writer,),
+        )
+
+    def _unforgotten(self) -> list["Entry"]:
+        """What was deleted and may still stand in backups and in the log."""
+        with self._reading() as connection:
+            return connection.execute("SELECT kind, id, created FROM forgotten").fetchall()
+
+    def _forget(self, entries: Sequence["Entry"], *, wait: bool) -> None:
+        """Forget those of `entries` that were not restored; unless `wait`, not while a backup is being made."""
+        pending = [entry for entry in entries if entry in self._unforgotten()]
+        if not pending or self._presence is None:
+            return
+        from app.chat import backups
+
+        if not backups.forget(self.path, pending, wait=wait) or not self._empty_log():
+            return  # they stay noted
+        with self._changing() as connection:
+            connection.executemany("DELETE FROM forgotten WHERE (kind, id, created) = (?, ?, ?)", pending)
+
+    def _empty_log(self) -> bool:
+        """Whether the log is empty now: in the file deleted text is overwritten, the log has copies of its pages."""
+        with self._reading() as connection:
+            connection.execute(f"PRAGMA busy_timeout = {_HASTE}")
+            try:
+                ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(opening.PATIENCE * 1000)}")
+            return not busy
