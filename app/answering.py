@@ -3,13 +3,18 @@
 Shared by the window and the command line. It knows the store's messages and the engine's, no widget and no process.
 """
 
+import re
 from collections.abc import Sequence
 
-from app.chat.store import Message, Outcome, Store
-from app.engine.protocol import ChatMessage, Finished, Loaded
+from app.chat.store import Attachment, Message, Outcome, Store
+from app.chat.text import one_line
+from app.engine.protocol import ChatMessage, Delta, Event, Finished, Loaded, Progress, Restated
 
 STORE_EVERY = 0.25
 """Seconds between two writes of a growing answer: what a power cut may cost."""
+
+_FENCES = re.compile("`+")
+_NAME_CELLS = 200
 
 _NOTES = {
     "context": "The context is full, so the answer ends here. Begin a new conversation to go on.",
@@ -35,24 +40,83 @@ def session_of(conversation: int) -> str:
     return f"conversation-{conversation}"
 
 
-def prompt_of(system_prompt: str, branch: Sequence[Message]) -> list[ChatMessage]:
+class Written:
+    """An answer as it grows. It takes what a turn says, and knows at any moment how far it has come."""
+
+    def __init__(self, answer: str = "", reasoning: str = "") -> None:
+        """`answer`, `reasoning`: the words that an answer has already which is to go on."""
+        self.answer = answer
+        self.reasoning = reasoning
+        self.stage = ""
+        """What is going on: "convert", "load", "prefill", then "thinking" and "writing"; nothing before that."""
+        self.done = 0
+        self.total = 0
+        """How far the stage has come; 0 of 0 where that is not counted."""
+        self.prompt_tokens: int | None = None
+        """Tokens before the first new one, once they are counted."""
+        self.finished: Finished | None = None
+
+    def take(self, event: Event) -> None:
+        """Note what happened."""
+        match event:
+            case Progress(stage=stage, done=done, total=total):
+                self.stage, self.done, self.total = stage, done, total
+                if stage == "prefill" and self.prompt_tokens is None:
+                    self.prompt_tokens = total  # the first counts all of them, later ones what is left to read
+            case Restated(answer=answer, reasoning=reasoning):
+                self.answer, self.reasoning = answer, reasoning
+            case Delta(part="answer", text=text):
+                self.answer += text
+                self._go_over_to("writing")
+            case Delta(text=text):
+                self.reasoning += text
+                self._go_over_to("thinking")
+            case Finished():
+                self.finished = event
+                self.prompt_tokens = event.prompt_tokens or self.prompt_tokens
+
+    def _go_over_to(self, stage: str) -> None:
+        self.stage, self.done, self.total = stage, 0, 0
+
+
+def prompt_of(system_prompt: str, branch: Sequence[Message], *, continued: bool = False) -> list[ChatMessage]:
     """`branch`, root to head, as messages that alternate.
 
     An answer that never came to a word is left out; the questions around it become one, because many templates
-    refuse two messages of the same role in a row. Answers carry their exact token ids and whose they are.
+    refuse two messages of the same role in a row. Answers carry their exact token ids and whose they are. What a
+    person gave along stands before the words of the message, each piece named and fenced.
+
+    `continued`: the branch ends with an answer that is to go on. It stays the last message, also when it has come to
+    no word but to tokens of reasoning.
     """
     messages: list[ChatMessage] = []
     if system_prompt.strip():
         messages.append(ChatMessage("system", system_prompt))
     for message in branch:
         if message.role == "assistant":
-            if message.content and messages and messages[-1].role == "user":
+            begun = message.content or (continued and message is branch[-1] and message.packed_ids)
+            if begun and messages and messages[-1].role == "user":
                 messages.append(ChatMessage("assistant", message.content, message.token_ids, message.fingerprint))
         elif messages and messages[-1].role == "user":
-            messages[-1] = ChatMessage("user", f"{messages[-1].content}\n\n{message.content}")
+            messages[-1] = ChatMessage("user", f"{messages[-1].content}\n\n{_said(message)}")
         else:
-            messages.append(ChatMessage("user", message.content))
+            messages.append(ChatMessage("user", _said(message)))
     return messages
+
+
+def _said(message: Message) -> str:
+    """All that a person's message says to the model: what came along, then its words."""
+    parts = [_enclosed(attachment) for attachment in message.attachments]
+    return "\n\n".join(filter(None, [*parts, message.content]))
+
+
+def _enclosed(attachment: Attachment) -> str:
+    """An attachment under its name, between fences longer than any inside: its end is where the longer one stands."""
+    longest = max(map(len, _FENCES.findall(attachment.text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    name = one_line(attachment.name, _NAME_CELLS).replace("`", "'") or "without a name"
+    end = "" if attachment.text.endswith("\n") else "\n"
+    return f"Attached file `{name}`:\n{fence}\n{attachment.text}{end}{fence}"
 
 
 def record(
@@ -65,16 +129,24 @@ def record(
     note: str = "",
     facts: Loaded | None = None,
     finished: Finished | None = None,
+    begun: Message | None = None,
 ) -> Message:
-    """Keep how an answer ended: `facts` of the model that wrote it and what it took, as far as known."""
+    """Keep how an answer ended: `facts` of the model that wrote it and what it took, as far as known.
+
+    `begun`: the answer as it stood before it was continued; where nothing came to it, its exact tokens stay.
+    """
+    fingerprint = facts.fingerprint if facts else None
+    token_ids = finished.token_ids if finished else None
+    if begun and (answer, reasoning) == (begun.content, begun.reasoning) and not (finished and finished.token_ids):
+        fingerprint, token_ids = begun.fingerprint, begun.token_ids
     return store.finish(
         message,
         status,
         answer=answer,
         reasoning=reasoning,
         note=note,
-        fingerprint=facts.fingerprint if facts else None,
-        token_ids=finished.token_ids if finished else None,
+        fingerprint=fingerprint,
+        token_ids=token_ids,
         prompt_tokens=finished.prompt_tokens if finished else None,
         completion_tokens=finished.completion_tokens if finished else None,
         first_token_seconds=finished.first_token_seconds if finished else None,

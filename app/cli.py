@@ -20,7 +20,7 @@ from app.errors import QuietlyError
 from app.settings import paths
 
 if TYPE_CHECKING:
-    from app.engine.protocol import Finished, SamplingOptions
+    from app.engine.protocol import SamplingOptions
     from app.library.local import InstalledModel
 
 app = typer.Typer(
@@ -100,9 +100,9 @@ def ask(
         answer = _Answer(store, conversation, chosen.path, chosen.name, sampling, max_tokens)
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(answer.write(text, (lambda piece: None) if as_json else _print_piece))
-    if as_json and answer.finished:
+    if as_json and answer.written.finished:
         print(msgspec.json.encode(answer.facts()).decode())
-    elif not as_json and not answer.text.endswith("\n"):
+    elif not as_json and not answer.written.answer.endswith("\n"):
         print()
     if answer.status != "complete":
         raise typer.Exit(130 if answer.status == "stopped" else 1)
@@ -148,8 +148,9 @@ class _Answer:
         sampling: "SamplingOptions",
         max_tokens: int | None,
     ) -> None:
-        self.text = ""
-        self.reasoning = ""
+        from app.answering import Written
+
+        self.written = Written()
         self.status: Outcome = "failed"
         self._store = store
         self._conversation = conversation
@@ -157,21 +158,20 @@ class _Answer:
         self._name = name
         self._sampling = sampling
         self._max_tokens = max_tokens
-        self.finished: Finished | None = None
 
     async def write(self, question: str, show: Callable[[str], None]) -> None:
         """Ask and keep the answer as it comes. Ctrl+C stops it and keeps what there is; QuietlyError where there is
         none."""
         from app.answering import STORE_EVERY, note_of, prompt_of, record, session_of
         from app.engine.pool import Pool
-        from app.engine.protocol import Delta, Finished
+        from app.engine.protocol import Delta
 
         store, conversation = self._store, self._conversation
         asked = store.ask(conversation.id, conversation.head, question)
         messages = prompt_of(conversation.system_prompt, store.branch(conversation.id))
         chosen = {key: value for key, value in msgspec.structs.asdict(self._sampling).items() if value is not None}
         answer = store.begin_answer(conversation.id, asked.id, self._name, chosen)
-        note = ""
+        note, written = "", self.written
         stored = time.monotonic()
         pool = Pool()
         turn = pool.ask(
@@ -184,21 +184,17 @@ class _Answer:
         _on_signals(turn.stop)
         try:
             async for event in turn:
+                written.take(event)
                 if isinstance(event, Delta) and event.part == "answer":
-                    self.text += event.text
                     show(event.text)
-                elif isinstance(event, Delta):
-                    self.reasoning += event.text
-                elif isinstance(event, Finished):
-                    self.finished = event
                 if time.monotonic() - stored > STORE_EVERY:
-                    store.write(answer.id, self.text, self.reasoning)
+                    store.write(answer.id, written.answer, written.reasoning)
                     stored = time.monotonic()
-            assert self.finished  # a turn that ends without it has raised
-            self.status = "stopped" if self.finished.reason == "cancelled" else "complete"
-            note = note_of(self.finished)
+            assert written.finished  # a turn that ends without it has raised
+            self.status = "stopped" if written.finished.reason == "cancelled" else "complete"
+            note = note_of(written.finished)
         except QuietlyError as error:
-            self.status = "interrupted" if self.text else "failed"
+            self.status = "interrupted" if written.answer else "failed"
             note = str(error)
             raise
         except (OSError, asyncio.CancelledError):
@@ -209,21 +205,21 @@ class _Answer:
                 store,
                 answer.id,
                 self.status,
-                answer=self.text,
-                reasoning=self.reasoning,
+                answer=written.answer,
+                reasoning=written.reasoning,
                 note=note,
                 facts=turn.facts,
-                finished=self.finished if self.status in ("complete", "stopped") else None,
+                finished=written.finished if self.status in ("complete", "stopped") else None,
             )
             await pool.close()
 
     def facts(self) -> dict[str, Any]:
         """What `--json` prints."""
-        finished = self.finished
+        finished = self.written.finished
         assert finished
         return {
-            "text": self.text,
-            "reasoning": self.reasoning,
+            "text": self.written.answer,
+            "reasoning": self.written.reasoning,
             "model": self._name,
             "conversation": self._conversation.id,
             "reason": finished.reason,

@@ -149,6 +149,7 @@ class Generation:
         prompt: Sequence[int],
         sampling: Sampling,
         *,
+        begun: Sequence[int] = (),
         vocabulary: int,
         ends: frozenset[int] = frozenset(),
         flow: TextFlow | None = None,
@@ -156,21 +157,29 @@ class Generation:
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`vocabulary`: ids that may be drawn, from 0; `ends`: those that end an answer; `flow`: None gives tokens
-        without text; `max_tokens`: None is as many as the context holds, 0 reads nothing.
+        """`begun`: what an answer that is to go on has already, behind the prompt; behind an id that ends it nothing
+        comes. `vocabulary`: ids that may be drawn, from 0; `ends`: those that end an answer; `flow`: a fresh one, None
+        gives tokens without text; `max_tokens`: new ones, None is as many as the context holds, 0 reads nothing.
         """
         self.reason: Reason = "cancelled"
         """Why it ended; "cancelled" until it has, and where it was abandoned."""
-        self.prompt_tokens = len(prompt)
+        self.begun = list(begun)
+        """What the answer had already, without the id that ended it."""
+        self._ended = bool(begun) and begun[-1] in ends
+        if self._ended:
+            self.begun.pop()
+        self.prompt_tokens = len(prompt) + len(self.begun)
         self.reused_tokens = 0
-        """Tokens of the prompt that did not have to be read."""
+        """Tokens before the new ones that did not have to be read."""
         self.token_ids: list[int] = []
         """What was written, without the id that ended it; with those of reasoning and of a stop string."""
+        self.restated = tuple(piece for token in self.begun for piece in flow.add(token)) if flow else ()
+        """The text of what was `begun`, as far as it is certain; the pieces to come go behind it."""
         self.prefill_seconds = self.first_token_seconds = self.decode_seconds = 0.0
         """For reading the prompt; until the first token, reading included; from the first token to the latest."""
         self._session = session
-        self._prompt = prompt
-        self._sampler = Sampler(sampling, vocabulary, prompt)
+        self._prompt = [*prompt, *self.begun]
+        self._sampler = Sampler(sampling, vocabulary, self._prompt, drawn=len(self.begun))
         self._ends = ends
         self._flow = flow
         self._limit = max_tokens
@@ -181,6 +190,9 @@ class Generation:
         started = time.perf_counter()
         if self._limit is not None and self._limit <= 0:
             self.reason = "length"
+            return
+        if self._ended or (self._flow and self._flow.stopped):
+            self.reason = "stop"  # it had come to its end already
             return
         try:
             logits = self._session.prefill(self._prompt, self._count_read, self._cancelled)
@@ -241,4 +253,4 @@ class Generation:
 
     def rest(self) -> tuple[Piece, ...]:
         """The text still held back when an answer was cancelled; nothing where it ended by itself."""
-        return self._flow.flush() if self._flow and self.reason == "cancelled" else ()
+        return self._flow.flush() if self._flow else ()

@@ -9,9 +9,9 @@ import mlx.core as mx
 
 from model.cache import CacheOptions, KVQuantisation
 from model.errors import ModelError
-from model.generation import THINK_OPEN, Generation, TextFlow, Token
+from model.generation import THINK_CLOSE, THINK_OPEN, Generation, TextFlow, Token
 from model.network import Network
-from model.sampling import Sampling
+from model.sampling import Alternatives, Sampling, explain, seen_in
 from model.session import Progress, Session, SessionOptions
 from model.tokenizer import Tokenizer, Turn
 
@@ -40,6 +40,25 @@ class Traits:
     """The checkpoint's own generation defaults."""
     notes: tuple[str, ...] = ()
     """What a person should know about how it runs, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """All that stands before the next token: a prompt, and what the answer behind it has already."""
+
+    prompt: list[int]
+    """Up to where the answer begins."""
+    begun: list[int]
+    """Of an answer that is to go on."""
+    thinking: bool
+    """Whether the prompt has opened reasoning."""
+
+    @property
+    def tokens(self) -> list[int]:
+        return [*self.prompt, *self.begun]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.begun)
 
 
 class LanguageModel:
@@ -142,6 +161,7 @@ class LanguageModel:
         tokens: Sequence[int],
         sampling: Sampling,
         *,
+        begun: Sequence[int] = (),
         max_tokens: int | None = None,
         stops: Sequence[str] = (),
         thinking: bool = False,
@@ -150,10 +170,12 @@ class LanguageModel:
     ) -> Generation:
         """An answer to be iterated, with all that can be known and steered. See `Generation` and `TextFlow`."""
         self.check(tokens)
+        self.check(begun)
         return Generation(
             session,
             tokens,
             sampling,
+            begun=begun,
             vocabulary=self.traits.vocabulary,
             ends=self.ends,
             flow=TextFlow(self._tokenizer, stops, thinking) if self._tokenizer else None,
@@ -172,6 +194,46 @@ class LanguageModel:
     def prompt(self, messages: Sequence[Turn]) -> list[int]:
         """The conversation in the checkpoint's own template, up to where the answer begins."""
         return self.tokenizer.prompt(messages)
+
+    def opening(self, messages: Sequence[Turn]) -> Opening:
+        """The same for a conversation that may end with an answer which is to go on.
+
+        Such an answer goes on from its exact tokens where they are known, else from its text, read as a person's.
+        Where the template has opened reasoning, which a text is not, that is closed before it.
+        """
+        if not messages or messages[-1].role != "assistant":
+            prompt = self.prompt(messages)
+            return Opening(prompt, [], self.opens_reasoning(prompt))
+        answer = messages[-1]
+        prompt = self.prompt(messages[:-1])
+        thinking = self.opens_reasoning(prompt)
+        if answer.token_ids is not None:
+            return Opening(prompt, list(answer.token_ids), thinking)
+        begun = self.tokenizer.encode_plain(answer.content)
+        if thinking and begun:
+            begun = self.tokenizer.encode_control(self._closing(prompt)) + begun
+        return Opening(prompt, begun, thinking)
+
+    def _closing(self, prompt: Sequence[int]) -> str:
+        """What a model writes that has opened its reasoning and has nothing to say there."""
+        begun = self.tokenizer.decode(prompt[-1:], skip_special=False)
+        return ("\n" if begun.endswith("\n") else "\n\n") + THINK_CLOSE + "\n\n"
+
+    def alternatives(
+        self,
+        session: Session,
+        tokens: Sequence[int],
+        chosen: int,
+        sampling: Sampling,
+        *,
+        progress: Progress = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Alternatives:
+        """What could have followed `tokens` where `chosen` did. Errors, and Cancelled, as in `Session.prefill`."""
+        self.check(tokens)
+        self.check([chosen])
+        logits = session.prefill(tokens, progress, cancelled)
+        return explain(logits, sampling, seen_in(tokens, self.traits.vocabulary), chosen)
 
     def opens_reasoning(self, prompt: Sequence[int]) -> bool:
         """Whether a prompt of this model ends inside reasoning that the template has opened."""

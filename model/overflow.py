@@ -4,8 +4,9 @@ The oldest turns go, the system prompt stays, and at least a quarter of the cont
 turn reads everything again. It knows messages and counts, no model.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from model.errors import ModelError
 from model.tokenizer import Turn
@@ -16,11 +17,14 @@ FREED = 1 / 4
 """The share of the context that is free again after turns were dropped."""
 
 
+Prompt = TypeVar("Prompt", bound=Sized)
+
+
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Generic[Prompt]):
     """A prompt that fits."""
 
-    prompt: list[int]
+    prompt: Prompt
     dropped: int
     """How many of the oldest messages, the system prompt not among them, it leaves out."""
 
@@ -28,15 +32,15 @@ class Fitted:
 def fit_prompt(
     turns: Sequence[Turn],
     context: int,
-    render: Callable[[Sequence[Turn]], list[int]],
+    render: Callable[[Sequence[Turn]], Prompt],
     measure: Callable[[str], int],
     dropped: int = 0,
-) -> Fitted:
-    """The conversation as a prompt with room for an answer in `context` tokens.
+) -> Fitted[Prompt]:
+    """The conversation as a prompt with room for an answer, or for the rest of one, in `context` tokens.
 
-    `render` makes a prompt of messages, `measure` counts the tokens of plain text. `dropped`: how many messages were
-    left out the last time; they stay out, so that what the model has read stays as it is. ModelError("context") where
-    even the last message alone does not fit.
+    `render` makes a prompt of messages, as long as it has tokens; `measure` counts the tokens of plain text. `dropped`:
+    how many messages were left out the last time; they stay out, so that what the model has read stays as it is.
+    ModelError("context") where even the last message alone does not fit, or the last answer with its question.
     """
     _refuse_far_too_long(turns, context, measure)
     system = 1 if turns and turns[0].role == "system" else 0
@@ -49,7 +53,7 @@ def fit_prompt(
     room = int(context * (1 - FREED))
     # The more is dropped the shorter it gets: the first start that leaves enough room, by halving.
     low, high = 0, len(later) - 1
-    best: Fitted | None = None
+    best: Fitted[Prompt] | None = None
     while low <= high:
         middle = (low + high) // 2
         tried = render([*turns[:system], *turns[later[middle] :]])
@@ -61,8 +65,25 @@ def fit_prompt(
         tried = render([*turns[:system], *turns[later[-1] :]])
         best = Fitted(tried, later[-1] - system) if len(tried) < context else None
     if best is None:
-        raise _too_long(f"{len(prompt) if not later else len(tried):,}", context)
+        raise _too_long(turns, f"{len(prompt) if not later else len(tried):,}", context)
     return best
+
+
+def tokens_in(
+    turns: Sequence[Turn],
+    context: int,
+    render: Callable[[Sequence[Turn]], Sized],
+    measure: Callable[[str], int],
+) -> int:
+    """How many tokens the conversation is as a prompt, whether or not it fits.
+
+    Estimated by its beginning for a message many times longer than the context, which need not be read to say so.
+    """
+    most = _CHARACTERS * context
+    beyond = sum(
+        measure(turn.content[:most]) * (len(turn.content) - most) / most for turn in turns if len(turn.content) > most
+    )
+    return len(render([replace(turn, content=turn.content[:most]) for turn in turns])) + round(beyond)
 
 
 def _refuse_far_too_long(turns: Sequence[Turn], context: int, measure: Callable[[str], int]) -> None:
@@ -70,10 +91,16 @@ def _refuse_far_too_long(turns: Sequence[Turn], context: int, measure: Callable[
     text = turns[-1].content if turns else ""
     start = text[: _CHARACTERS * context]
     if len(start) < len(text) and (count := measure(start)) > context:
-        raise _too_long(f"more than {count:,}", context)
+        raise _too_long(turns, f"more than {count:,}", context)
 
 
-def _too_long(length: str, context: int) -> ModelError:
+def _too_long(turns: Sequence[Turn], length: str, context: int) -> ModelError:
+    if turns[-1].role == "assistant":
+        return ModelError(
+            f"The answer has no room to go on: with what must stand before it, it is {length} tokens long and the "
+            f"context holds {context:,}; begin a new conversation, or choose a model with a longer context.",
+            "context",
+        )
     return ModelError(
         f"The message is too long: with what must stand before it, it is {length} tokens long and the context "
         f"holds {context:,}; shorten it, or choose a model with a longer context.",

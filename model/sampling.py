@@ -1,4 +1,4 @@
-"""From logits to the next token.
+"""From logits to the next token, and what else it could have been.
 
 The order is transformers' (generation/logits_process.py and its defaults): repetition penalty over the whole context,
 temperature, top-k, top-p, min-p. Every filter keeps ties, so what is kept does not depend on how a sort breaks them.
@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
@@ -51,29 +52,51 @@ class Sampling:
         return self.temperature == 0
 
 
+@dataclass(frozen=True)
+class Alternative:
+    """A token that could come next."""
+
+    token: int
+    probability: float
+    """By the model alone."""
+    share: float
+    """Its chance to be drawn; 0 where the filters cut it off."""
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """What could come next, the most probable first: those with the largest chances to be drawn, and of the others the
+    most probable ones."""
+
+    tokens: tuple[Alternative, ...]
+    kept: int
+    """How many the filters keep, named here or not."""
+    kept_mass: float
+    """The chances, after temperature and before the filters, of what these keep."""
+
+
 class Sampler:
     """Draws one token after another for one answer; its state is the random key and which tokens the context holds."""
 
-    def __init__(self, sampling: Sampling, vocabulary: int, context: Sequence[int] = ()) -> None:
-        """`vocabulary`: ids the tokenizer knows; rows of the logits beyond them are padding and never drawn."""
+    def __init__(self, sampling: Sampling, vocabulary: int, context: Sequence[int] = (), drawn: int = 0) -> None:
+        """`vocabulary`: ids the tokenizer knows; rows of the logits beyond them are padding and never drawn.
+
+        `drawn`: how many of the answer's tokens there are already: what a seed gives goes on behind them.
+        """
         self._sampling = sampling
         self._vocabulary = vocabulary
         seed = sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(4), "big")
         self._key = mx.random.key(seed % 2**64)
-        self._seen: mx.array | None = None
-        if sampling.repetition_penalty != 1.0:
-            self._seen = mx.zeros(vocabulary, mx.bool_)
-            known = [token for token in set(context) if token < vocabulary]
-            if known:
-                self._seen[mx.array(known)] = True
+        if sampling.seed is not None and not sampling.greedy:
+            for _ in range(drawn):
+                self._key, _ = mx.random.split(self._key)
+        self._seen = seen_in(context, vocabulary) if sampling.repetition_penalty != 1.0 else None
 
     def __call__(self, logits: mx.array) -> mx.array:
         """The next token for `logits` (vocab,) of any float type: a scalar array, not evaluated yet, for `token_id`."""
         logits = logits[: self._vocabulary].astype(mx.float32)
         if self._seen is not None:
-            penalty = self._sampling.repetition_penalty
-            penalised = mx.where(logits < 0, logits * penalty, logits / penalty)
-            logits = mx.where(self._seen, penalised, logits)
+            logits = penalised(logits, self._seen, self._sampling.repetition_penalty)
         if self._sampling.greedy:
             token = mx.argmax(logits)
         else:
@@ -93,11 +116,29 @@ def token_id(token: mx.array) -> int:
     value = token.item()
     assert isinstance(value, int)
     if value == _NONE:
-        raise ModelError(
-            "The model computed no number from which a token could be drawn; choose another number type for it, "
-            "or download it again."
-        )
+        raise _no_number()
     return value
+
+
+def _no_number() -> ModelError:
+    return ModelError(
+        "The model computed no number from which a token could be drawn; choose another number type for it, "
+        "or download it again."
+    )
+
+
+def seen_in(context: Sequence[int], vocabulary: int) -> mx.array:
+    """Which tokens `context` holds: (vocabulary,) of truths."""
+    seen = mx.zeros(vocabulary, mx.bool_)
+    known = [token for token in set(context) if token < vocabulary]
+    if known:
+        seen[mx.array(known)] = True
+    return seen
+
+
+def penalised(logits: mx.array, seen: mx.array, penalty: float) -> mx.array:
+    """`logits` with those of the tokens that were `seen` less likely by the repetition penalty."""
+    return mx.where(seen, mx.where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
 def filtered(logits: mx.array, sampling: Sampling) -> mx.array:
@@ -120,3 +161,62 @@ def filtered(logits: mx.array, sampling: Sampling) -> mx.array:
     if sampling.min_p > 0.0:
         scores = mx.where(scores < math.log(sampling.min_p), _NEVER, scores)
     return scores
+
+
+def explain(
+    logits: mx.array,
+    sampling: Sampling,
+    seen: mx.array,
+    chosen: int,
+    *,
+    most_kept: int = 40,
+    most_cut: int = 10,
+) -> Alternatives:
+    """What a Sampler that has `seen` these tokens, (vocabulary,) of truths, would draw from for `logits`.
+
+    Of what the filters keep it names `most_kept`, of what they cut off `most_cut`, and `chosen` is always among them.
+    ModelError where the logits are no numbers.
+    """
+    plain = logits[: seen.size].astype(mx.float32)
+    scores = penalised(plain, seen, sampling.repetition_penalty)
+    if not mx.isfinite(scores.max()).item():
+        raise _no_number()
+    if sampling.greedy:
+        warm = drawn_by = mx.where(mx.arange(scores.size) == mx.argmax(scores), 0.0, _NEVER)
+    else:
+        warm = (scores - scores.max()) / sampling.temperature
+        drawn_by = filtered(scores, sampling)
+    kept = drawn_by > _NEVER
+    probabilities, shares = mx.softmax(plain), mx.softmax(drawn_by)
+    named = {
+        *_best(mx.where(kept, drawn_by, _NEVER), most_kept, chosen),
+        *_best(mx.where(kept, _NEVER, plain), most_cut, chosen),
+    }
+    tokens = sorted(named)
+    places = mx.array(tokens)
+    told = map(Alternative, tokens, _numbers(probabilities[places]), _numbers(shares[places]))
+    return Alternatives(
+        tokens=tuple(sorted(told, key=lambda one: (-one.probability, -one.share, one.token))),
+        kept=int(_number(kept.sum())),
+        kept_mass=_number(mx.where(kept, mx.softmax(warm), 0.0).sum()),
+    )
+
+
+def _best(scores: mx.array, most: int, chosen: int) -> list[int]:
+    """The ids of the `most` highest scores that are not -inf; `chosen` takes the last place where it has one."""
+    order = mx.argsort(-scores)[:most]
+    ranked = zip(_numbers(order), _numbers(scores[order]), strict=True)
+    best = [int(token) for token, score in ranked if score > _NEVER]
+    if chosen not in best and _number(scores[chosen]) > _NEVER:
+        best[most - 1 :] = [chosen]
+    return best
+
+
+def _numbers(values: mx.array) -> list[float]:
+    numbers: Any = values.tolist()
+    return [float(number) for number in numbers]
+
+
+def _number(value: mx.array) -> float:
+    (number,) = _numbers(value.reshape(1))
+    return number

@@ -5,14 +5,17 @@ half a character. This file knows no MLX and no weights.
 """
 
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import tokenizers
 
 from model.detokenizer import BYTE_CHARACTERS, Detokenizer, Errors, detokenizer
+from model.encoding import Encoder
 from model.errors import ModelError, one_line
 from model.placeholders import Placeholders
 from model.template import ChatTemplate
@@ -57,6 +60,8 @@ class TokenizerOptions:
                 raise ModelError(f"{field.name} is {one_line(repr(value))}; it must be {wanted}", "request")
 
 
+_LOOKED_AT = 16
+"""Tokens before another one that may change its text: enough for a character and for where spaces go."""
 _TOKENS = frozenset({"unk_token", "bos_token", "eos_token", "pad_token"})
 
 _CHOICES = {
@@ -113,6 +118,8 @@ class Tokenizer:
         if options.split_special_tokens:
             self._reader = tokenizers.Tokenizer.from_str(backend.to_str())
             self._reader.encode_special_tokens = True
+        self._encode_prompt = Encoder(backend)
+        self._packed_spell = lru_cache(maxsize=512)(self._decodes_to)  # asked again at every turn
         added = backend.get_added_tokens_decoder()
         # The same model without its added tokens. It shares the vocabulary, so a second one costs nothing.
         self._plain = tokenizers.Tokenizer(backend.model)
@@ -209,6 +216,10 @@ class Tokenizer:
         """Ids of text as a model's author means it, with the added tokens that it names. No BOS is added."""
         return self._reader.encode(_encodable(text), add_special_tokens=False).ids
 
+    def encode_control(self, text: str) -> list[int]:
+        """Ids of what a template writes: its control tokens are meant, whatever the options say."""
+        return self._encode_prompt(text)
+
     def encode_plain(self, text: str) -> list[int]:
         """Ids of what a person typed: never one of a control token's, whatever it says."""
         ids = self._plain.encode(_encodable(text), add_special_tokens=False).ids
@@ -239,6 +250,23 @@ class Tokenizer:
     def detokenizer(self) -> Detokenizer:
         """A fresh one, for one answer. Its cost a token does not grow with the answer."""
         return self._streaming(self._special)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text of each of `ids`; joined it is what they decode to. A character of several stands with the last."""
+        text = self.detokenizer()
+        pieces = [text.add(id) for id in ids]
+        if pieces:
+            pieces[-1] += text.flush()
+        return pieces
+
+    def text_after(self, before: Sequence[int], id: int) -> str:
+        """What `id` adds to the text of `before`, or the name of a special token; U+FFFD for part of a character."""
+        if id in self._special:
+            return self._backend.id_to_token(id) or ""
+        text = self.detokenizer()
+        for earlier in before[-_LOOKED_AT:]:
+            text.add(earlier)
+        return text.add(id) + text.flush()
 
     def _streaming(self, skipped: frozenset[int]) -> Detokenizer:
         return detokenizer(self._backend, skipped, self.options.errors, self._name)
@@ -302,7 +330,7 @@ class Tokenizer:
                 break
         ids: list[int] = []
         for part in self._parts(text, hidden, messages, contents):
-            ids += self._encode_control(part) if isinstance(part, str) else part
+            ids += self.encode_control(part) if isinstance(part, str) else part
         return ids
 
     def _parts(
@@ -328,12 +356,16 @@ class Tokenizer:
                 yield settled
         yield from _nonempty(control)
 
-    def _encode_control(self, text: str) -> list[int]:
-        return self._backend.encode(text, add_special_tokens=False).ids
-
     def _spells(self, ids: Sequence[int], content: str) -> bool:
         """Whether `ids` are exactly this content: those of an answer may hold its reasoning or a stop string too."""
-        return bool(ids) and all(0 <= id < self.size for id in ids) and self.decode(ids) == content
+        try:
+            return bool(ids) and self._packed_spell(array("I", ids).tobytes(), content)
+        except OverflowError:  # nobody's ids
+            return False
+
+    def _decodes_to(self, packed: bytes, content: str) -> bool:
+        ids = array("I", packed)
+        return max(ids) < self.size and self.decode(ids) == content
 
     def _render(self, turns: Sequence[tuple[str, str]], add_generation_prompt: bool, thinking: bool | None) -> str:
         if self.template is None:
@@ -359,7 +391,7 @@ class Tokenizer:
             if body[-length:] in self._openings:
                 masked = body[:-length] + hidden.hide(body[-length:]) + masked[len(body) :]
                 break
-        if self._finds_normalised and not self._control.isdisjoint(self._encode_control(masked)):
+        if self._finds_normalised and not self._control.isdisjoint(self.encode_control(masked)):
             start, end = len(content) - len(content.lstrip()), len(content.rstrip())
             masked = content[:start] + hidden.hide(content[start:end]) + content[end:]
         return masked

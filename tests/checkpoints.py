@@ -1,5 +1,6 @@
 """Small checkpoints for tests, written as anyone's would be: a folder with config.json and model.safetensors."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -47,19 +48,21 @@ def _draw(recipe: dict[str, Any]) -> np.ndarray:
 
 def random_checkpoint(folder: Path, seed: int = 0, **changes: Any) -> Path:
     """A checkpoint of the Qwen2 shape with random weights; `changes` go over `TINY_QWEN2`."""
+    config = {**TINY_QWEN2, **changes}
+    random = np.random.RandomState(seed)
+    weights = {name: mx.array(_initial(name, parameter.shape, random)) for name, parameter in _parameters(config)}
+    return write_checkpoint(folder, config, weights)
+
+
+def _parameters(config: dict[str, Any]) -> list[tuple[str, mx.array]]:
+    """What a model of this configuration is made of, by name."""
     from mlx.utils import tree_flatten
 
     from model.config import parse_config
     from model.registry import OURS
 
-    config = {**TINY_QWEN2, **changes}
     network = OURS[config["model_type"]](parse_config(config, "tiny"))
-    random = np.random.RandomState(seed)
-    weights = {
-        name: mx.array(_initial(name, parameter.shape, random))
-        for name, parameter in tree_flatten(network.parameters())
-    }
-    return write_checkpoint(folder, config, weights)
+    return [(name, parameter) for name, parameter in tree_flatten(network.parameters())]
 
 
 def _initial(name: str, shape: tuple[int, ...], random: np.random.RandomState) -> np.ndarray:
@@ -79,10 +82,47 @@ def speaking_checkpoint(folder: Path, template: str = CHATML, **changes: Any) ->
     What it says means nothing, and ends only by chance.
     """
     random_checkpoint(folder, vocab_size=258, max_position_embeddings=4096, **changes)
+    return _let_it_speak(folder, template, [])
+
+
+def reciting_checkpoint(folder: Path, *pieces: bytes, template: str = CHATML, **changes: Any) -> Path:
+    """A checkpoint that takes text as `speaking_checkpoint` does and answers with `pieces`, a token each, greedily.
+
+    Each comes once: what follows a token depends on that token alone.
+    """
+    from model.detokenizer import BYTE_CHARACTERS
+
+    assert len(set(pieces)) == len(pieces)
+    spelled = ["".join(BYTE_CHARACTERS[byte] for byte in piece) for piece in pieces]
+    _let_it_speak(folder, template, [text for text in spelled if len(text) > 1])
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    size, width = len(vocabulary) + 2, 320
+    end = size - 1
+    order = [vocabulary[BYTE_CHARACTERS[ord("\n")]], *(vocabulary[text] for text in spelled), end]
+    shape = {"vocab_size": size, "hidden_size": width, "num_hidden_layers": 1, "tie_word_embeddings": False}
+    config = {**TINY_QWEN2, **shape, "max_position_embeddings": 4096, **changes}
+    embedding, head = np.zeros((2, size, width), np.float32)
+    embedding[np.arange(size), np.arange(size)] = 1
+    head[end] = 1  # what is no piece is followed by the end
+    for token, following in itertools.pairwise(order):
+        head[:, token] = 0
+        head[following, token] = 1
+    weights = {
+        name: mx.array(np.full(parameter.shape, 1.0 if "norm" in name else 0.0, np.float32))
+        for name, parameter in _parameters(config)
+    }
+    weights |= {"model.embed_tokens.weight": mx.array(embedding), "lm_head.weight": mx.array(head)}
+    return write_checkpoint(folder, config, weights)
+
+
+def _let_it_speak(folder: Path, template: str, pieces: list[str]) -> Path:
+    """Write a tokenizer with a token a byte, two control tokens, and `pieces`, which nobody's text becomes."""
+    folder.mkdir(parents=True, exist_ok=True)
     characters = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256))]
     vocabulary = {character: index for index, character in enumerate([*characters, *map(chr, range(256, 324))])}
+    vocabulary |= {piece: 256 + index for index, piece in enumerate(pieces)}
     controls = [
-        {"id": 256 + index, "content": content, "special": True, "normalized": False}
+        {"id": len(vocabulary) + index, "content": content, "special": True, "normalized": False}
         | {"single_word": False, "lstrip": False, "rstrip": False}
         for index, content in enumerate(("<|im_start|>", "<|im_end|>"))
     ]

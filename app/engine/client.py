@@ -16,6 +16,8 @@ from app.engine import protocol
 from app.engine.protocol import (
     HEADER_SIZE,
     Cancel,
+    Candidates,
+    CandidatesFound,
     ChatMessage,
     Count,
     Counted,
@@ -27,9 +29,12 @@ from app.engine.protocol import (
     Generate,
     Load,
     Loaded,
+    Pieces,
+    PiecesFound,
     Progress,
     Reply,
     Request,
+    SamplingOptions,
 )
 from app.errors import QuietlyError
 from app.settings import Paths, private_folder
@@ -115,12 +120,49 @@ class Engine:
         """Ask for an answer: an exchange that gives Progress, Delta and at last Finished. The id is given here."""
         return self._asking(lambda id: msgspec.structs.replace(question, id=id))
 
-    async def count(self, messages: Sequence[ChatMessage]) -> int:
-        """How many tokens these messages are as a prompt."""
-        async with self._asking(lambda id: Count(id, messages=tuple(messages))) as request:
+    async def count(self, messages: Sequence[ChatMessage], session: str | None = None) -> Counted:
+        """How many tokens these messages are as a prompt; with a session, as much of them as would fit there.
+
+        EngineError("context") where they cannot be made to fit.
+        """
+        async with self._asking(lambda id: Count(id, messages=tuple(messages), session=session)) as request:
             reply = await request.reply(within=PATIENCE)
             assert isinstance(reply, Counted)
-            return reply.tokens
+            return reply
+
+    async def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """The text of each of these tokens."""
+        async with self._asking(lambda id: Pieces(id, token_ids=tuple(token_ids))) as request:
+            reply = await request.reply(within=PATIENCE)
+            assert isinstance(reply, PiecesFound)
+            return reply.texts
+
+    async def candidates(
+        self,
+        messages: Sequence[ChatMessage],
+        position: int,
+        *,
+        session: str,
+        sampling: SamplingOptions,
+        progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> CandidatesFound:
+        """What could have stood at `position` of the last message. Whoever stops waiting stops the worker too."""
+        async with self._asking(
+            lambda id: Candidates(id, session=session, messages=tuple(messages), position=position, sampling=sampling)
+        ) as request:
+            answered = False
+            try:
+                # The first reply says that the prompt was understood; how long reading it takes is the model's affair.
+                reply = await request.reply(within=PATIENCE)
+                while isinstance(reply, Progress):
+                    progress(reply)
+                    reply = await request.reply()
+                answered = True
+            finally:
+                if not answered:
+                    request.cancel()
+            assert isinstance(reply, CandidatesFound)
+            return reply
 
     async def describe(self) -> EngineFacts:
         """What MLX computes on here; needs no model."""

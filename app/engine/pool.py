@@ -12,8 +12,9 @@ from pathlib import Path
 
 from app.engine.client import PATIENCE, Engine
 from app.engine.protocol import (
+    CandidatesFound,
     ChatMessage,
-    Delta,
+    Counted,
     Event,
     Finished,
     Generate,
@@ -76,10 +77,43 @@ class Pool:
         assert engine.facts
         return engine.facts
 
-    async def count(self, checkpoint: Path, messages: Sequence[ChatMessage]) -> int | None:
-        """How many tokens these messages are as a prompt; None while the model is not loaded."""
+    async def count(
+        self, checkpoint: Path, messages: Sequence[ChatMessage], *, session: str | None = None
+    ) -> Counted | None:
+        """How many tokens these messages are as a prompt; None while the model is not loaded.
+
+        With a session: as they would be read there, the oldest left out where needed. EngineError("context") where the
+        last message alone does not fit.
+        """
         engine = self._engines.get(checkpoint)
-        return await engine.count(messages) if engine and engine.alive else None
+        return await engine.count(messages, session) if engine and engine.alive else None
+
+    async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """The text of each of these tokens, by this model, which is loaded first where needed."""
+        engine = await self.engine(checkpoint, lambda progress: None)
+        with self.in_use(engine):
+            return await engine.pieces(token_ids)
+
+    async def candidates(
+        self,
+        checkpoint: Path,
+        messages: Sequence[ChatMessage],
+        position: int,
+        *,
+        session: str,
+        sampling: SamplingOptions | None = None,
+        progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> CandidatesFound:
+        """What could have stood at `position` of the last message, an answer with its token ids.
+
+        The model is loaded first where needed. EngineError where the answer is not this model's. Cancel the task to
+        give up.
+        """
+        engine = await self.engine(checkpoint, progress)
+        with self.in_use(engine):
+            return await engine.candidates(
+                messages, position, session=session, sampling=sampling or SamplingOptions(), progress=progress
+            )
 
     def forget(self, session: str) -> None:
         """Drop what any engine holds of this conversation."""
@@ -229,7 +263,7 @@ class Turn:
                 reply = await request.reply(within=PATIENCE)
                 while True:
                     finished = isinstance(reply, Finished)
-                    if isinstance(reply, Progress | Delta | Finished):
+                    if isinstance(reply, Event):
                         yield reply
                     if finished:
                         return

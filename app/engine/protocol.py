@@ -62,7 +62,11 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
-    """Answer the conversation. Answered by Progress(prefill)..., Delta..., then Finished."""
+    """Answer the conversation. Answered by Progress(prefill)..., Delta..., then Finished.
+
+    Where the last of `messages` is an assistant's, it is continued: its exact ids where they are this model's, else its
+    text, stand behind the prompt as if the model had just written them. Restated then comes before any Delta.
+    """
 
     id: int
     session: str
@@ -74,17 +78,46 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
-    """Stop the request `target` at its next token or prefill chunk. It still ends with Finished("cancelled")."""
+    """Stop the request `target` at its next token or prefill chunk. Generate still ends with Finished("cancelled"),
+    Candidates with Failed, which nobody waits for who gave up."""
 
     id: int
     target: int
 
 
 class Count(msgspec.Struct, frozen=True, tag=True):
-    """How many tokens these messages are as a prompt. Answered by Counted, also while an answer is being written."""
+    """How many tokens these messages are as a prompt. Answered by Counted, also while an answer is being written.
+
+    A message many times longer than the context is estimated by its beginning. With a session: after the oldest
+    messages were dropped as Generate would drop them there, which is not remembered; Failed("context") where even then
+    it would not fit.
+    """
 
     id: int
     messages: tuple[ChatMessage, ...]
+    session: str | None = None
+
+
+class Pieces(msgspec.Struct, frozen=True, tag=True):
+    """The text of each of these tokens. Answered by PiecesFound."""
+
+    id: int
+    token_ids: tuple[int, ...]
+
+
+class Candidates(msgspec.Struct, frozen=True, tag=True):
+    """What could have stood at `position` of an answer that this model wrote: the last of `messages`, with its ids.
+
+    Recomputed from the tokens before it, in the session's cache: the next token costs one step. Answered by
+    Progress(prefill)..., CandidatesFound.
+    """
+
+    id: int
+    session: str
+    messages: tuple[ChatMessage, ...]
+    position: int
+    """Counted from 0, in the answer's `token_ids`."""
+    sampling: SamplingOptions = SamplingOptions()
 
 
 class Facts(msgspec.Struct, frozen=True, tag=True):
@@ -100,7 +133,7 @@ class Forget(msgspec.Struct, frozen=True, tag=True):
     session: str
 
 
-Request = Load | Generate | Cancel | Count | Facts | Forget
+Request = Load | Generate | Cancel | Count | Pieces | Candidates | Facts | Forget
 
 # --- replies --------------------------------------------------------------------------------------------------------
 
@@ -134,6 +167,17 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """The checkpoint's own defaults."""
 
 
+class Restated(msgspec.Struct, frozen=True, tag=True):
+    """All text so far of an answer that is being continued, as its tokens read; every Delta goes behind it.
+
+    Less than was shown where that ended in half a character: the other half may be coming.
+    """
+
+    id: int
+    answer: str
+    reasoning: str
+
+
 class Delta(msgspec.Struct, frozen=True, tag=True):
     """Text that has just been written."""
 
@@ -148,11 +192,13 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     id: int
     reason: Reason
     prompt_tokens: int
+    """Tokens before the new ones: what a continued answer had already is among them."""
     reused_tokens: int
     """How many of them were in the cache already."""
     completion_tokens: int
+    """New ones."""
     token_ids: tuple[int, ...]
-    """The answer's exact ids, without the token that ended it."""
+    """The exact ids of the whole answer, without the token that ended it."""
     prefill_seconds: float
     first_token_seconds: float
     """From the request's arrival to its first token (TTFT); 0 where there was none."""
@@ -171,8 +217,49 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
 
 
 class Counted(msgspec.Struct, frozen=True, tag=True):
+    """What the messages come to as a prompt."""
+
     id: int
     tokens: int
+    dropped_messages: int = 0
+    """How many of the oldest would be left out; 0 where no session was named."""
+    context: int = 0
+    """Tokens that the model's context holds."""
+
+
+class PiecesFound(msgspec.Struct, frozen=True, tag=True):
+    """The text of each token. Joined they are the decoded text; a character over several stands with the last."""
+
+    id: int
+    texts: tuple[str, ...]
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A token that could have come."""
+
+    token: int
+    text: str
+    """What it would have added; a control token's name."""
+    probability: float
+    """By the model alone."""
+    share: float
+    """Its chance to be drawn by the sampling settings; 0 where they cut it off."""
+
+
+class CandidatesFound(msgspec.Struct, frozen=True, tag=True):
+    """What could have stood in a place, the most probable first.
+
+    Of those that the sampling settings kept at most 40, of those they cut off at most 10; the chosen one is there.
+    """
+
+    id: int
+    chosen: int
+    """The token that stands there."""
+    candidates: tuple[Candidate, ...]
+    kept: int
+    """How many the settings kept in all."""
+    kept_mass: float
+    """The share of all chances, at the temperature asked for, that lay with what was kept."""
 
 
 class EngineFacts(msgspec.Struct, frozen=True, tag=True):
@@ -194,8 +281,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     sentence: str
 
 
-Reply = Progress | Loaded | Delta | Finished | Counted | EngineFacts | Failed
-Event = Progress | Delta | Finished
+Reply = Progress | Loaded | Restated | Delta | Finished | Counted | PiecesFound | CandidatesFound | EngineFacts | Failed
+Event = Progress | Restated | Delta | Finished
 """What a turn consists of."""
 
 _encoder = msgspec.msgpack.Encoder()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -25,6 +26,9 @@ from app.engine.limits import raise_thread_priority, set_limits
 from app.engine.protocol import (
     HEADER_SIZE,
     Cancel,
+    Candidate,
+    Candidates,
+    CandidatesFound,
     Count,
     Counted,
     Delta,
@@ -37,9 +41,12 @@ from app.engine.protocol import (
     Generate,
     Load,
     Loaded,
+    Pieces,
+    PiecesFound,
     Progress,
     Reply,
     Request,
+    Restated,
     SamplingOptions,
 )
 from model.errors import ModelError
@@ -47,13 +54,16 @@ from model.errors import ModelError
 if TYPE_CHECKING:
     from model import LanguageModel, Session
     from model.generation import Piece
+    from model.language_model import Opening
     from model.overflow import Fitted
     from model.tokenizer import Turn
 
 log = logging.getLogger("quietly.engine")
 
 _MESSAGES_A_SECOND = 30
-_SESSIONS_KEPT = 4
+_PARTS: tuple[protocol.Part, ...] = ("answer", "reasoning")
+_SESSIONS_KEPT = 5
+"""Four conversations, and one from scratch that a title is found with: it must not cost the fourth its cache."""
 
 
 def main() -> None:
@@ -132,9 +142,17 @@ def _joined(held: Delta | Progress, reply: Reply | None) -> Delta | Progress | N
     match held, reply:
         case Delta(), Delta() if (held.id, held.part) == (reply.id, reply.part):
             return Delta(held.id, held.part, held.text + reply.text)
-        case Progress(), Progress() if (held.id, held.stage) == (reply.id, reply.stage):
+        case Progress(), Progress() if (held.id, held.stage, held.total) == (reply.id, reply.stage, reply.total):
             return reply
     return None
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """How many of a conversation's oldest messages do not fit, once it is so many messages long."""
+
+    count: int
+    messages: int
+    """A shorter one is an earlier point of it, where more of them may fit."""
 
 
 class Worker:
@@ -146,8 +164,8 @@ class Worker:
         self._model: LanguageModel | None = None
         self._context = 0
         self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._dropped: dict[str, int] = {}
-        """How many of a conversation's oldest messages no longer fit: they stay out, so that prefixes stay the same."""
+        self._dropped: dict[str, Dropped] = {}
+        """What of a conversation no longer fits: it stays out, so that prefixes stay the same."""
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._cancelled: dict[int, threading.Event] = {}
         threading.Thread(target=self._run_jobs, name="mlx", daemon=True).start()
@@ -171,7 +189,10 @@ class Worker:
                 if event := self._cancelled.get(request.target):
                     event.set()
             case Count():
-                self._send(Counted(request.id, len(self._prompt(request.messages))))
+                self._send(self._count(request))
+            case Pieces():
+                texts = self._loaded().tokenizer.pieces(request.token_ids)
+                self._send(PiecesFound(request.id, tuple(texts)))
             case Load():
                 self._enqueue(request, lambda: self._load(request))
             case Forget():
@@ -180,37 +201,77 @@ class Worker:
                 self._enqueue(request, lambda: self._describe(request.id))
             case Generate():
                 # Rendered here, so that a person's next look at a long queue shows a prompt that was understood.
-                fitted = self._fitted(request)
-                self._cancelled[request.id] = threading.Event()
-                self._send(Progress(request.id, "prefill", 0, len(fitted.prompt)))
-                self._enqueue(request, lambda: self._generate(request, fitted))
+                fitted = self._prompt(request)
+                self._accept(request, fitted, lambda: self._generate(request, fitted))
+            case Candidates():
+                turns, chosen = self._until(request)
+                before = self._fitted(turns, request.session)
+                self._accept(request, before, lambda: self._look_around(request, before, chosen))
 
-    def _fitted(self, request: Generate) -> "Fitted":
+    def _accept(self, request: Request, fitted: "Fitted[Opening]", job: Callable[[], None]) -> None:
+        self._cancelled[request.id] = threading.Event()
+        self._send(Progress(request.id, "prefill", 0, len(fitted.prompt)))
+        self._enqueue(request, job)
+
+    def _prompt(self, request: Generate) -> "Fitted[Opening]":
         """The request's prompt, shortened by the oldest messages where the policy says so."""
-        from model.overflow import Fitted, fit_prompt
+        from model.overflow import Fitted
 
         turns = self._turns(request.messages)
         if request.overflow != "oldest":
-            return Fitted(self._loaded().prompt(turns), 0)
-        before = self._dropped.get(request.session, 0)
-        tokenizer = self._loaded().tokenizer
-        fitted = fit_prompt(
-            turns, self._context, self._loaded().prompt, lambda text: len(tokenizer.encode_plain(text)), before
-        )
-        self._dropped[request.session] = fitted.dropped
+            return Fitted(self._loaded().opening(turns), 0)
+        fitted = self._fitted(turns, request.session)
+        before = self._dropped.get(request.session)
+        if not before or before.count != fitted.dropped:
+            self._dropped[request.session] = Dropped(fitted.dropped, len(turns))
         return fitted
 
-    def _prompt(self, messages: tuple[protocol.ChatMessage, ...]) -> list[int]:
-        return self._loaded().prompt(self._turns(messages))
+    def _fitted(self, turns: "Sequence[Turn]", session: str) -> "Fitted[Opening]":
+        """The prompt without the oldest turns where they do not fit, or did not the last time."""
+        from model.overflow import fit_prompt
 
-    def _turns(self, messages: tuple[protocol.ChatMessage, ...]) -> "list[Turn]":
+        before = self._dropped.get(session)
+        dropped = before.count if before and len(turns) >= before.messages else 0
+        return fit_prompt(turns, self._context, self._loaded().opening, self._measure, dropped)
+
+    def _measure(self, text: str) -> int:
+        return len(self._loaded().tokenizer.encode_plain(text))
+
+    def _count(self, request: Count) -> Counted:
+        from model.overflow import tokens_in
+
+        turns = self._turns(request.messages)
+        if request.session is None:
+            tokens = tokens_in(turns, self._context, self._loaded().opening, self._measure)
+            return Counted(request.id, tokens, context=self._context)
+        fitted = self._fitted(turns, request.session)
+        return Counted(request.id, len(fitted.prompt), fitted.dropped, self._context)
+
+    def _turns(self, messages: Sequence[protocol.ChatMessage]) -> "list[Turn]":
         from model.tokenizer import Turn
 
         own = self._loaded().traits.fingerprint
         return [
-            Turn(message.role, message.content, message.token_ids if message.model == own else None)
+            Turn(message.role, message.content, message.token_ids or None if message.model == own else None)
             for message in messages
         ]
+
+    def _until(self, request: Candidates) -> "tuple[list[Turn], int]":
+        """The conversation up to the place that is asked about, and the token that stands there."""
+        turns = self._turns(request.messages)
+        ids = turns[-1].token_ids if turns and turns[-1].role == "assistant" else None
+        if ids is None:
+            raise ModelError(
+                "Which tokens this answer was written with is not known to this model; choose the model that wrote it, "
+                "or let it be written again.",
+                "request",
+            )
+        if not 0 <= request.position < len(ids):
+            raise ModelError(
+                f"The answer has no token {request.position}: it has {len(ids)}, counted from 0.", "request"
+            )
+        turns[-1] = replace(turns[-1], token_ids=ids[: request.position])
+        return turns, ids[request.position]
 
     def _loaded(self) -> "LanguageModel":
         if self._model is None:
@@ -280,20 +341,23 @@ class Worker:
             )
         )
 
-    def _generate(self, request: Generate, fitted: "Fitted") -> None:
+    def _generate(self, request: Generate, fitted: "Fitted[Opening]") -> None:
         import mlx.core as mx
 
-        language_model = self._loaded()
+        language_model, opening = self._loaded(), fitted.prompt
         cancelled = self._cancelled[request.id]
         generation = language_model.generation(
             self._session(request.session, rolling=request.overflow == "rolling"),
-            fitted.prompt,
+            opening.prompt,
             language_model.sampling(msgspec.structs.asdict(request.sampling)),
+            begun=opening.begun,
             max_tokens=request.max_tokens,
-            thinking=language_model.opens_reasoning(fitted.prompt),
+            thinking=opening.thinking,
             progress=lambda done, total: self._send(Progress(request.id, "prefill", done, total)),
             cancelled=cancelled.is_set,
         )
+        if request.messages and request.messages[-1].role == "assistant":
+            self._send(_restated(request.id, generation.restated))
         for token in generation:
             self._send_text(request.id, token.pieces)
         self._send_text(request.id, generation.rest())
@@ -305,12 +369,42 @@ class Worker:
                 prompt_tokens=generation.prompt_tokens,
                 reused_tokens=generation.reused_tokens,
                 completion_tokens=len(generation.token_ids),
-                token_ids=tuple(generation.token_ids),
+                token_ids=(*generation.begun, *generation.token_ids),
                 prefill_seconds=generation.prefill_seconds,
                 first_token_seconds=generation.first_token_seconds,
                 decode_seconds=generation.decode_seconds,
                 memory=mx.get_peak_memory(),
                 dropped_messages=fitted.dropped,
+            )
+        )
+
+    def _look_around(self, request: Candidates, fitted: "Fitted[Opening]", chosen: int) -> None:
+        from model.session import Cancelled
+
+        language_model = self._loaded()
+        try:
+            found = language_model.alternatives(
+                self._session(request.session, rolling=False),
+                fitted.prompt.tokens,
+                chosen,
+                language_model.sampling(msgspec.structs.asdict(request.sampling)),
+                progress=lambda done, total: self._send(Progress(request.id, "prefill", done, total)),
+                cancelled=self._cancelled[request.id].is_set,
+            )
+        except Cancelled:
+            raise ModelError("The look at other words was given up; ask for it again.", "request") from None
+        text_after = language_model.tokenizer.text_after
+        self._cancelled.pop(request.id, None)
+        self._send(
+            CandidatesFound(
+                id=request.id,
+                chosen=chosen,
+                candidates=tuple(
+                    Candidate(one.token, text_after(fitted.prompt.begun, one.token), one.probability, one.share)
+                    for one in found.tokens
+                ),
+                kept=found.kept,
+                kept_mass=found.kept_mass,
             )
         )
 
@@ -345,6 +439,11 @@ class Worker:
     def _forget(self, key: str) -> None:
         self._sessions.pop(key, None)
         self._dropped.pop(key, None)
+
+
+def _restated(id: int, pieces: Sequence["Piece"]) -> Restated:
+    answer, reasoning = ("".join(piece.text for piece in pieces if piece.part == part) for part in _PARTS)
+    return Restated(id, answer, reasoning)
 
 
 def _explained(error: Exception) -> tuple[FailureKind, str]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ModelError
-from model.overflow import FREED, fit_prompt
+from model.overflow import FREED, fit_prompt, tokens_in
 from model.tokenizer import Turn
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=30)
@@ -66,3 +66,33 @@ def test_a_message_many_times_too_long_is_refused_by_its_beginning():
     with pytest.raises(ModelError, match="more than 4,000 tokens") as raised:
         fit_prompt([Turn("user", "x" * 10**7)], 500, lambda turns: seen.append(turns), len)
     assert raised.value.kind == "context" and not seen
+
+
+def test_an_answer_that_is_to_go_on_makes_room_by_what_is_oldest():
+    turns = [*conversation([30, 30, 30]), Turn("assistant", "y" * 60)]
+    fitted = fit_prompt(turns, 120, render, len)
+    assert fitted.dropped == 2 and fitted.prompt == render(turns[2:])
+
+
+def test_an_answer_that_alone_fills_the_context_has_no_room_to_go_on():
+    for length in (100, 10**6):
+        with pytest.raises(ModelError, match=r"no room to go on.*begin a new conversation") as raised:
+            fit_prompt([Turn("user", "why?"), Turn("assistant", "y" * length)], 100, render, len)
+        assert raised.value.kind == "context"
+
+
+@given(lengths=LENGTHS)
+def test_a_conversation_is_counted_as_it_would_be_read(lengths):
+    turns = conversation(lengths)
+    assert tokens_in(turns, 50, render, len) == len(render(turns))
+
+
+def test_a_message_many_times_too_long_is_counted_by_its_beginning():
+    seen = []
+
+    def measured(text):
+        seen.append(len(text))
+        return len(text) // 4
+
+    counted = tokens_in([Turn("user", "x" * 10**7)], 500, lambda turns: measured(turns[0].content) * [0], measured)
+    assert counted == pytest.approx(10**7 / 4, rel=0.01) and max(seen) <= 8 * 500

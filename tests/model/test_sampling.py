@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ModelError, Sampling
-from model.sampling import Sampler, filtered, token_id
+from model.sampling import Sampler, explain, filtered, seen_in, token_id
 
 logits_lists = st.lists(st.integers(-80, 80).map(lambda tenth: tenth / 10), min_size=2, max_size=30)
 
@@ -154,3 +154,87 @@ def test_the_lowest_temperature_is_greedy(others):
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
         Sampling(**wrong)
+
+
+# --- what else it could have been -----------------------------------------------------------------------------------
+
+samplings = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]),
+    top_k=st.integers(0, 12),
+    top_p=st.sampled_from([0.13, 0.5, 0.87, 1.0]),
+    min_p=st.sampled_from([0.0, 0.07, 0.53]),
+    repetition_penalty=st.sampled_from([1.0, 1.3]),
+)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum()
+
+
+def penalised_by_hand(logits: list[float], context: list[int], penalty: float) -> np.ndarray:
+    return np.array(
+        [
+            value if token not in context else value * penalty if value < 0 else value / penalty
+            for token, value in enumerate(logits)
+        ],
+        np.float32,
+    )
+
+
+@given(
+    logits=st.lists(st.integers(-80, 80).map(lambda tenth: tenth / 10), min_size=2, max_size=80),
+    sampling=samplings,
+    context=st.lists(st.integers(0, 90), max_size=5),
+    place=st.integers(0, 79),
+)
+def test_candidates_have_the_chances_that_are_drawn_by(logits, sampling, context, place):
+    size, chosen = len(logits), place % len(logits)
+    padded = mx.array([*logits, 99.0, math.nan], mx.float32)
+    found = explain(padded, sampling, seen_in(context, size), chosen)
+    tokens = {one.token: one for one in found.tokens}
+    scores = penalised_by_hand(logits, context, sampling.repetition_penalty)
+    if sampling.greedy:
+        shares = np.eye(size)[int(scores.argmax())]
+        before_cut = shares
+    else:
+        drawn_by = np.array(filtered(mx.array(scores), sampling))
+        shares = softmax(drawn_by)
+        before_cut = softmax(scores / sampling.temperature)
+    kept = shares > 0
+    assert found.kept == kept.sum()
+    assert found.kept_mass == pytest.approx(before_cut[kept].sum(), abs=1e-4)
+    for token, one in tokens.items():
+        assert one.probability == pytest.approx(softmax(np.array(logits))[token], abs=1e-5)
+        assert one.share == pytest.approx(shares[token], abs=1e-5) and (one.share > 0) == kept[token]
+    assert chosen in tokens and len(tokens) == len(found.tokens)
+    assert [one.probability for one in found.tokens] == sorted((one.probability for one in found.tokens), reverse=True)
+    named = [one for one in found.tokens if one.share > 0]
+    assert len(named) == min(40, found.kept) and len(tokens) - len(named) == min(10, size - found.kept)
+    if found.kept <= 40:
+        assert sum(one.share for one in named) == pytest.approx(1, abs=1e-4)
+
+
+def test_of_many_candidates_the_best_are_named_and_the_chosen_one():
+    logits = [-token / 100 for token in range(200)]
+    found = explain(mx.array(logits), Sampling(top_k=60), seen_in([], 200), 50)
+    assert [one.token for one in found.tokens] == [*range(39), 50, *range(60, 70)]
+    found = explain(mx.array(logits), Sampling(top_k=60), seen_in([], 200), 150)
+    assert [one.token for one in found.tokens] == [*range(40), *range(60, 69), 150]
+    assert found.kept == 60
+
+
+def test_candidates_are_drawn_as_often_as_their_shares_say():
+    sampling, logits = Sampling(temperature=0.8, top_k=3, repetition_penalty=1.5, seed=1), [2.0, 1.0, 0.5, -1.0]
+    shares = {one.token: one.share for one in explain(mx.array(logits), sampling, seen_in([0], 4), 0).tokens}
+    counted = np.zeros(4)
+    for seed in range(1500):
+        once = Sampler(Sampling(temperature=0.8, top_k=3, repetition_penalty=1.5, seed=seed), 4, [0])
+        counted[token_id(once(mx.array(logits)))] += 1
+    assert np.abs(counted / 1500 - np.array([shares[token] for token in range(4)])).max() < 0.05
+
+
+def test_no_candidates_are_told_of_logits_that_are_no_numbers():
+    with pytest.raises(ModelError, match="computed no number"):
+        explain(mx.array([math.nan, 1.0]), Sampling(), seen_in([], 2), 0)

@@ -270,6 +270,30 @@ def test_an_answer_cut_inside_a_character_ends_in_a_replacement(starter_tokenize
     assert pieces[-1] == "\ufffd" and not any(pieces[:-1])
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(-3, 151_700), max_size=30))
+def test_the_pieces_of_an_answer_are_its_text(qwen: Tokenizer, ids: list[int]) -> None:
+    pieces = qwen.pieces(ids)
+    assert len(pieces) == len(ids) and "".join(pieces) == qwen.decode(ids)
+
+
+def test_a_character_of_several_tokens_stands_with_the_last(starter_tokenizer: Tokenizer) -> None:
+    ids = starter_tokenizer.encode_plain("a🦩b")
+    assert len(ids) > 4
+    assert [piece for piece in starter_tokenizer.pieces(ids) if piece] == ["a", "🦩", "b"]
+    assert starter_tokenizer.pieces(ids[:-2])[-1] == "\ufffd"
+
+
+def test_what_a_token_adds_depends_on_what_stands_before_it(qwen: Tokenizer, starter_tokenizer: Tokenizer) -> None:
+    *first, last = starter_tokenizer.encode_plain("a🦩")
+    assert starter_tokenizer.text_after(first, last) == "🦩"
+    assert starter_tokenizer.text_after([], first[1]) == "\ufffd"
+    llama = llama_like()
+    assert [llama.text_after([3] * count, 2) for count in (0, 1, 30)] == ["hello", " hello", " hello"]
+    assert qwen.text_after([], 151645) == "<|im_end|>"
+    assert qwen.text_after([9707], 151_699) == ""
+
+
 def llama_like_backend() -> tokenizers.Tokenizer:
     """Pieces with ▁ for a space and <0xNN> for bytes, as sentencepiece-made tokenizers have them."""
     words = ["<unk>", "<s>", "▁hello", "▁world", "▁", "!", "né", *(f"<0x{byte:02X}>" for byte in range(256))]

@@ -1,4 +1,4 @@
-"""What tests of the engine share: a small model that speaks, and a pool that is closed in the end."""
+"""What tests of the engine share: a small model that speaks, a pool that is closed in the end, and how to listen."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,8 +7,34 @@ import pytest
 import pytest_asyncio
 
 from app.engine.pool import Pool
+from app.engine.protocol import ChatMessage, Delta, Event, Finished
 from app.settings import Paths
 from tests.checkpoints import speaking_checkpoint
+
+HELLO = [ChatMessage("user", "hello")]
+LONG = [ChatMessage("user", "many words, again and again. " * 100)]
+
+
+async def events(turn) -> list[Event]:
+    return [event async for event in turn]
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def end(events: list[Event]) -> Finished:
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+def long_conversation(turns: int) -> list[ChatMessage]:
+    said = [
+        message
+        for turn in range(turns)
+        for message in (ChatMessage("user", f"{turn:>400}"), ChatMessage("assistant", "well. " * 20))
+    ]
+    return [ChatMessage("system", "be kind"), *said, *HELLO]
 
 
 @pytest.fixture(scope="session")

@@ -11,24 +11,9 @@ import pytest
 from app.engine import client
 from app.engine.client import Engine, EngineError
 from app.engine.pool import Pool
-from app.engine.protocol import ChatMessage, Delta, Event, Finished, Progress, SamplingOptions
+from app.engine.protocol import ChatMessage, Delta, Progress, SamplingOptions
+from tests.app.engine.conftest import HELLO, LONG, end, events, long_conversation, text
 from tests.checkpoints import random_checkpoint, speaking_checkpoint
-
-HELLO = [ChatMessage("user", "hello")]
-LONG = [ChatMessage("user", "many words, again and again. " * 100)]
-
-
-async def events(turn) -> list[Event]:
-    return [event async for event in turn]
-
-
-def text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Delta))
-
-
-def end(events: list[Event]) -> Finished:
-    assert isinstance(events[-1], Finished)
-    return events[-1]
 
 
 def only_engine(pool: Pool) -> Engine:
@@ -111,7 +96,8 @@ async def test_tokens_are_counted_while_an_answer_is_written(pool, tiny):
     turn = pool.ask(tiny, HELLO, session="a", max_tokens=4000)
     async for event in turn:
         if isinstance(event, Delta):
-            assert await pool.count(tiny, HELLO) == len("user\nhello\nassistant\n") + 3
+            counted = await pool.count(tiny, HELLO)
+            assert counted.tokens == len("user\nhello\nassistant\n") + 3
             turn.stop()
 
 
@@ -271,15 +257,6 @@ async def test_logs_are_private_and_few(places):
     logs = list(places.logs.glob("engine-*.log"))
     assert len(logs) == 3
     assert all(log.stat().st_mode & 0o777 == 0o600 for log in logs)
-
-
-def long_conversation(turns: int) -> list[ChatMessage]:
-    said = [
-        message
-        for turn in range(turns)
-        for message in (ChatMessage("user", f"{turn:>400}"), ChatMessage("assistant", "well. " * 20))
-    ]
-    return [ChatMessage("system", "be kind"), *said, *HELLO]
 
 
 async def test_a_long_conversation_loses_its_oldest_turns_and_says_how_many(pool, tiny):

@@ -11,13 +11,20 @@ from app.engine import protocol
 from app.engine.protocol import (
     HEADER_SIZE,
     Cancel,
+    Candidate,
+    Candidates,
+    CandidatesFound,
     ChatMessage,
+    Count,
     Counted,
     Delta,
     Failed,
     Finished,
     Generate,
+    Pieces,
+    PiecesFound,
     Progress,
+    Restated,
     SamplingOptions,
 )
 from app.engine.worker import Writer
@@ -31,14 +38,22 @@ messages = st.builds(
     st.none() | st.lists(st.integers(0, 2**32), max_size=9).map(tuple),
     st.none() | texts,
 )
+chances = st.floats(0, 1)
+candidates = st.builds(Candidate, ids, texts, chances, chances)
 requests = st.one_of(
     st.builds(Generate, ids, texts, st.lists(messages, max_size=4).map(tuple), st.builds(SamplingOptions)),
     st.builds(Cancel, ids, ids),
+    st.builds(Count, ids, st.lists(messages, max_size=4).map(tuple), st.none() | texts),
+    st.builds(Pieces, ids, st.lists(st.integers(0, 2**32), max_size=9).map(tuple)),
+    st.builds(Candidates, ids, texts, st.lists(messages, max_size=4).map(tuple), ids, st.builds(SamplingOptions)),
 )
 replies = st.one_of(
     st.builds(Delta, ids, st.sampled_from(["answer", "reasoning"]), texts),
     st.builds(Progress, ids, st.sampled_from(["convert", "load", "prefill"]), ids, ids),
-    st.builds(Counted, ids, ids),
+    st.builds(Counted, ids, ids, ids, ids),
+    st.builds(Restated, ids, texts, texts),
+    st.builds(PiecesFound, ids, st.lists(texts, max_size=4).map(tuple)),
+    st.builds(CandidatesFound, ids, ids, st.lists(candidates, max_size=3).map(tuple), ids, chances),
     st.builds(Failed, ids, st.just("memory"), texts),
 )
 
