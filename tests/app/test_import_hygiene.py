@@ -9,6 +9,7 @@ SLOW = {
     "typer": "the command line's, a tenth of a second",
     "huggingface_hub": "needed to download only",
     "jinja2": "templates are rendered in the engine",
+    "pypdf": "PDF files are read in a process of their own",
     "tokenizers": "tokens are counted in the engine",
     "gguf": "a GGUF file is converted in the engine",
     "numpy": "nothing the window does needs it",
