@@ -1,179 +1,238 @@
-"""Everything a person can do in the window, as one table: keys, palette and help are read from it.
+"""Everything a person can do in the window, as one table: keys, palette, slash commands and help are read from it.
 
 Each row's `id` names its binding, so a keymap can rebind it. Nothing stands on a function key, Ctrl+arrows or
-Ctrl+Space alone, because macOS takes those.
+Ctrl+Space alone, because macOS takes those. What a row does is looked up by its id among the window's desks.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from textual.binding import Binding
 
+Where = Literal["window", "transcript", "lists"]
+
 
 class Action(NamedTuple):
-    """One thing a person can do. `method` is the window's action_ method; `keys` may be empty."""
+    """One thing a person can do; `keys` may be empty."""
 
     id: str
     group: str
-    keys: str
-    method: str
     label: str
     says: str
-    """One line for the palette and the help."""
+    """One line for the palette, the completion of slash commands and the help."""
+    keys: str = ""
     typed: str = ""
     """What may be typed into the composer instead, such as /help."""
+    argument: str = ""
+    """What may be typed behind that, as one word for the completion list; empty where nothing may."""
     shown: str = ""
     """The keys as a person reads them."""
     palette: bool = True
     priority: bool = False
     """Acted on before the next key is looked at, so that what is typed right behind it goes where it leads."""
+    where: Where = "window"
+    """Letters mean an act only where nothing is typed: in the "transcript", or in the "lists" as well."""
+
+
+def _message(id: str, label: str, says: str, keys: str, typed: str = "", shown: str = "", argument: str = "") -> Action:
+    return Action(
+        f"message.{id}",
+        "Messages",
+        label,
+        says,
+        keys,
+        typed,
+        argument,
+        shown or keys.upper(),
+        where="transcript",
+    )
+
+
+def _chat(
+    id: str,
+    label: str,
+    says: str,
+    keys: str = "",
+    typed: str = "",
+    shown: str = "",
+    argument: str = "",
+    priority: bool = False,
+) -> Action:
+    return Action(f"conversation.{id}", "Conversations", label, says, keys, typed, argument, shown, priority=priority)
 
 
 ACTIONS = (
+    Action("answer.stop", "Answers", "Stop the answer", "Stop writing; what is there is kept", "escape", shown="Esc"),
     Action(
-        "answer.stop",
-        "Answers",
-        "escape",
-        "stop",
-        "Stop the answer",
-        "Stop writing; what is there is kept",
-        shown="Esc",
-    ),
-    Action(
-        "conversation.new",
-        "Conversations",
-        "ctrl+n",
-        "new_conversation",
-        "New conversation",
-        "Begin with an empty page",
-        typed="/new",
-        shown="Ctrl+N",
+        "page.find",
+        "Reading",
+        "Find in this conversation…",
+        "Mark a word wherever it was said",
+        "ctrl+f",
+        "/find",
+        "words",
+        "Ctrl+F",
         priority=True,
     ),
     Action(
-        "conversation.find",
-        "Conversations",
-        "ctrl+l",
-        "go_to_conversation",
-        "Go to conversation…",
-        "Find a conversation by its title",
-        shown="Ctrl+L",
-        priority=True,
+        "page.read",
+        "Reading",
+        "To the messages and back",
+        "Leave the composer for the transcript, where single letters act on messages",
+        "ctrl+t",
+        shown="Ctrl+T",
+    ),
+    _message("edit", "Edit", "A question to send anew, or an answer to go on from: as a branch", "e", "/edit"),
+    _message("regenerate", "Answer again", "Another answer from the same model", "r", "/again"),
+    _message("regenerate_with", "Answer again with…", "From another model", "R", "/with", "Shift+R", "model"),
+    _message("compare", "Side by side…", "Two models answer the same question", "v", "/compare", argument="model"),
+    _message("continue", "Continue the answer", "Go on where it ended, word for word", "x", "/continue"),
+    _message("branch", "Branch from here", "What you send next follows this message", "b", "/branch"),
+    _message("quote", "Quote", "Put it, or what is selected, into the composer", "q", "/quote"),
+    _message("copy", "Copy as Markdown", "The message as it was written", "c", "/copy"),
+    _message("copy_text", "Copy as text", "The message as it is shown", "C", shown="Shift+C"),
+    _message("copy_code", "Copy a code block…", "The code alone", "y", "/code"),
+    _message("links", "Open a link…", "The links of the message, after a question", "o", "/links"),
+    _message("probabilities", "Probabilities…", "What else could have stood at a place of the answer", "p", "/why"),
+    _message(
+        "delete", "Delete", "The message and all that follows it; undo brings it back", "d,delete,backspace", shown="D"
     ),
     Action(
-        "conversation.export",
-        "Conversations",
-        "ctrl+s,ctrl+e",
-        "export",
-        "Export as Markdown",
-        "Write this conversation to a file in Downloads",
-        typed="/export",
-        shown="Ctrl+S",
+        "edit.undo",
+        "Messages",
+        "Undo the deletion",
+        "Bring back the message or conversation deleted last",
+        "u",
+        "/undo",
+        shown="U",
+        where="lists",
+    ),
+    _chat("new", "New conversation", "Begin with an empty page", "ctrl+n", "/new", "Ctrl+N", priority=True),
+    _chat("temporary", "New temporary chat", "Nothing of it is ever written to disk", typed="/temporary"),
+    _chat("find", "Go to conversation…", "By its title", "ctrl+l", "/open", "Ctrl+L", priority=True),
+    _chat("export", "Export as Markdown", "To a file in Downloads", "ctrl+s,ctrl+e", "/export", "Ctrl+S"),
+    _chat("rename", "Rename conversation…", "Give it another title", "ctrl+r", "/rename", "Ctrl+R", "title", True),
+    _chat("pin", "Pin or unpin", "Keep this conversation on top of the list", typed="/pin"),
+    _chat("delete", "Delete conversation", "Every message in it; undo brings it back", typed="/delete"),
+    Action(
+        "writing.attach",
+        "Writing",
+        "Attach a file…",
+        "Text, Markdown, source or PDF goes along with what you send",
+        typed="/attach",
+        argument="path",
     ),
     Action(
-        "conversation.rename",
-        "Conversations",
-        "ctrl+r",
-        "rename",
-        "Rename conversation…",
-        "Give this conversation another title",
-        typed="/rename",
-        shown="Ctrl+R",
-        priority=True,
+        "writing.editor",
+        "Writing",
+        "Write in your editor",
+        "Open what is typed in $EDITOR",
+        "ctrl+g",
+        "/editor",
+        shown="Ctrl+G",
     ),
     Action(
-        "conversation.delete",
-        "Conversations",
-        "",
-        "delete",
-        "Delete conversation…",
-        "Delete this conversation, after a question",
-        typed="/delete",
+        "writing.template",
+        "Writing",
+        "Use a template…",
+        "Put a kept text into the composer",
+        typed="/template",
+        argument="name",
     ),
+    Action("writing.keep", "Writing", "Keep as a template…", "Keep what is typed, to use it again"),
+    Action("writing.forget", "Writing", "Remove a template…", "A kept text you no longer need"),
     Action(
         "model.switch",
         "Models",
-        "ctrl+o",
-        "switch_model",
         "Switch model…",
         "The next answer comes from another model",
-        typed="/model",
-        shown="Ctrl+O",
+        "ctrl+o",
+        "/model",
+        "name",
+        "Ctrl+O",
         priority=True,
     ),
-    Action(
-        "model.add",
-        "Models",
-        "",
-        "add_model",
-        "Add a model…",
-        "Download one, bring the starter, or name a folder",
-        typed="/add",
-    ),
+    Action("model.add", "Models", "Add a model…", "Download one, bring the starter, or name a folder", typed="/add"),
     Action(
         "window.sidebar",
         "Window",
-        "ctrl+b",
-        "toggle_sidebar",
         "Show or hide the sidebar",
         "Models and conversations",
+        "ctrl+b",
         shown="Ctrl+B",
     ),
     Action(
-        "window.palette",
-        "Window",
-        "ctrl+p",
-        "command_palette",
-        "All commands",
-        "Everything here by name",
-        shown="Ctrl+P",
-        palette=False,
+        "window.palette", "Window", "All commands", "Everything here by name", "ctrl+p", shown="Ctrl+P", palette=False
     ),
-    Action(
-        "window.theme",
-        "Window",
-        "",
-        "theme",
-        "Theme…",
-        "Change the colours; kept for the next start",
-        typed="/theme",
-    ),
+    Action("window.theme", "Window", "Theme…", "Change the colours; kept for the next start", typed="/theme"),
     Action(
         "window.help",
         "Window",
-        "f1,ctrl+underscore,ctrl+slash",
-        "help",
         "Help",
         "Keys and what they do",
-        typed="/help",
+        "f1,ctrl+underscore,ctrl+slash",
+        "/help",
         shown="F1 or Ctrl+/",
     ),
     Action(
         "window.quit",
         "Window",
-        "ctrl+q",
-        "quit",
         "Quit",
         "Everything is stored already",
-        typed="/quit",
+        "ctrl+q",
+        "/quit",
         shown="Ctrl+Q",
         priority=True,
     ),
 )
 
+BY_ID = {action.id: action for action in ACTIONS}
 TYPED = {action.typed: action for action in ACTIONS if action.typed}
+OWN = ("window.palette", "window.quit")
+"""What the app itself binds, so that it works over every screen."""
+NO_KEY = "none"
+"""A key that no terminal sends, for what has none of its own: so it has a binding, and can be given one."""
+
+
+def command(text: str) -> tuple[Action, str] | None:
+    """The action that a person typed, and what stands behind it; None where `text` is no command.
+
+    Only what is a command whole: a question may begin with a slash.
+    """
+    word, _, argument = text.strip().partition(" ")
+    action = TYPED.get(word)
+    if action is None or (argument and not action.argument) or "\n" in text.strip():
+        return None
+    return action, argument.strip()
 
 
 def bindings() -> list[Binding]:
     """The table's keys as Textual bindings of the window."""
     return [
         Binding(
-            action.keys,
-            action.method,
+            action.keys or NO_KEY,
+            f"act('{action.id}')",
             action.label,
             show=False,
             priority=action.priority,
             id=action.id,
         )
         for action in ACTIONS
-        if action.keys and action.id != "window.palette"  # the app itself owns that one
+        if action.id not in OWN
     ]
+
+
+def keys_shown(action: Action, keymap: Mapping[str, str]) -> str:
+    """The keys of `action` as a person reads them: their own where `keymap` has some."""
+    return shown(keymap[action.id]) if action.id in keymap else action.shown
+
+
+_NAMES = {"delete": "Del", "escape": "Esc", "pageup": "Page up", "pagedown": "Page down"}
+
+
+def shown(keys: str) -> str:
+    """The first of `keys`, as bindings name them, as a person reads it: E, Shift+R, Ctrl+X."""
+    first = keys.split(",")[0]
+    if len(first) == 1:
+        return f"Shift+{first}" if first.isalpha() and first.isupper() else first.upper()
+    return "+".join(_NAMES.get(part, part.capitalize()) for part in first.split("+")) if first else ""

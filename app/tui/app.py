@@ -9,7 +9,7 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,12 @@ from app.assets import asset
 from app.chat.store import Store
 from app.chat.text import visible
 from app.errors import QuietlyError
-from app.settings import Paths, paths
+from app.settings import Paths, Settings, load_settings, paths
 from app.shelf import Shelf
 from app.tui import failures
-from app.tui.actions import ACTIONS
+from app.tui.actions import ACTIONS, keys_shown
 from app.tui.screens.chat import NARROW, SHORT, ChatScreen
+from app.tui.stores import Stores
 from app.tui.turns import Conductor, PoolLike
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ class QuietlyApp(App[None]):
     """The window and what lives as long as it does."""
 
     TITLE = "Quietly"
-    CSS_PATH = asset("styles/quietly.tcss")
+    CSS_PATH: ClassVar = [asset(f"styles/{name}.tcss") for name in ("quietly", "sidebar", "composer")]
     ENABLE_COMMAND_PALETTE = True
     NOTIFICATION_TIMEOUT = 6
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.quit"),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="window.quit"),
+        Binding("ctrl+p", "command_palette", "All commands", show=False, priority=True, id="window.palette"),
         Binding("ctrl+c", "help_quit", show=False, system=True, id="app.interrupt"),
     ]
 
@@ -61,16 +63,26 @@ class QuietlyApp(App[None]):
         library: "Library",
         logs: Path,
         today: Callable[[], date] = date.today,
+        settings: Settings | None = None,
+        notices: Sequence[str] = (),
     ) -> None:
+        """`notices` are said once the window stands: what was found wrong on the way here."""
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW, "-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-short"), (SHORT, "-tall")]
         self.store = store
         self.library = library
         self.shelf = Shelf(store)
-        self.conductor = Conductor(store, pool, self._pass_on, self.report)
-        self.chat = ChatScreen(store, self.shelf, self.conductor, library, today)
+        self.settings = settings or Settings()
+        self.stores = Stores(store)
+        self.conductor = Conductor(self.stores, pool, self._pass_on, self.report)
+        self.chat = ChatScreen(
+            self.stores, self.shelf, self.conductor, library, self.settings, today, self.report, lambda: self.own_keys
+        )
         self._logs = logs
+        self._notices = [*notices, store.notice]
+        self.own_keys: dict[str, str] = {}
+        """What the person has put on other keys: by an action's id, its keys as bindings name them."""
         self._interrupted = 0.0
         if (theme := store.remembered(_THEME)) in self.available_themes and theme is not None:
             self.theme = theme
@@ -98,6 +110,20 @@ class QuietlyApp(App[None]):
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
+        self._use_keys()
+        for sentence in filter(None, self._notices):
+            self.notify(sentence, severity="warning", timeout=20, markup=False)
+        # Aside: once a day, and it may take a while.
+        self.run_worker(asyncio.to_thread(self.store.back_up), exit_on_error=False)
+
+    def _use_keys(self) -> None:
+        """Put the person's own keys in force."""
+        if self.settings.keys:
+            from app.tui.keys import keymap, known
+
+            self.own_keys, sentences = keymap(self.settings, known())
+            self.set_keymap(self.own_keys)
+            self._notices += sentences
 
     def _pass_on(self, post: object) -> None:
         """Give what the conductor posts to the window, also while another screen covers it."""
@@ -113,30 +139,42 @@ class QuietlyApp(App[None]):
             self.notify(str(error), severity="error", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        chat = self.chat
         for action in ACTIONS:
-            if action.palette and (screen is chat or action.id in ("window.theme", "window.quit")):
-                keys = f"   {action.shown}" if action.shown else ""
-                yield SystemCommand(
-                    action.label,
-                    f"{action.says}{keys}",
-                    partial(self._act, chat, action.method),
-                )
+            if action.palette and (screen is self.chat or action.id in ("window.theme", "window.quit")):
+                keys = keys_shown(action, self.own_keys)
+                says = f"{action.says}   {keys}" if keys else action.says
+                yield SystemCommand(action.label, says, partial(self.chat.do, action.id))
+
+    def action_command_palette(self) -> None:
+        from app.tui.palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
+    def search_themes(self) -> None:
+        from textual.theme import ThemeProvider
+
+        from app.tui.palette import Palette
+
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def copy_to_clipboard(self, text: str) -> None:
-        """Copy by the system's own program where it is at hand, else ask the terminal (OSC 52)."""
+        """Copy by the system's own program or by asking the terminal (OSC 52), whichever reaches the person first."""
 
         def copy() -> None:
             from app.tui import clipboard
 
-            if not clipboard.copy(text):
+            def ask_terminal() -> None:
                 self.call_from_thread(super(QuietlyApp, self).copy_to_clipboard, text)
+
+            if clipboard.terminal_first():
+                ask_terminal()
+                clipboard.copy(text)
+            elif not clipboard.copy(text):
+                ask_terminal()
 
         self._clipboard = text
         self.run_worker(copy, thread=True, exit_on_error=False)
-
-    def _act(self, chat: ChatScreen, method: str) -> None:
-        self.run_worker(chat.run_action(method), exit_on_error=False)
 
     # --- the end ---
 
@@ -154,6 +192,7 @@ class QuietlyApp(App[None]):
     async def on_unmount(self) -> None:
         # The terminal is already the person's again; partial answers are kept, engines end.
         await self.conductor.close()
+        self.stores.close()
 
     # --- errors nobody foresaw ---
 
@@ -196,7 +235,8 @@ def run_window() -> int:
         return refuse(str(error))
     from app.tui.library import Library
 
-    app = QuietlyApp(store, lambda: _pool(where), Library(where), where.logs)
+    settings, notices = load_settings(where.settings)
+    app = QuietlyApp(store, lambda: _pool(where), Library(where), where.logs, settings=settings, notices=notices)
     try:
         with store:
             app.run()

@@ -1,14 +1,27 @@
-"""Lists to search and choose from, in the command palette. What is listed is data: never parsed as markup."""
+"""The command palette, and lists to search and choose from in it. What is listed is data: never parsed as markup."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from textual.app import App
+from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
 from app.chat.text import one_line
+from app.tui.screens.guarded import GuardedScreen
+
+
+class Palette(CommandPalette, GuardedScreen[Any]):
+    """Textual's palette, which may be left only once.
+
+    Textual 8.2.8 leaves it a second time where Enter is pressed while it is still searching, and the program ends by
+    that (`CommandPalette._select_or_command`, ScreenStackError).
+    """
+
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        return super().dismiss(result) if self.is_current else AwaitComplete()
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ def choose(app: App[Any], placeholder: str, choices: Sequence[Choice]) -> None:
                 if (score := matcher.match(name)) > 0:
                     yield Hit(score, _shown(matcher.highlight(name), choice), choice.act, text=name)
 
-    app.push_screen(CommandPalette(providers=[Choices], placeholder=placeholder))
+    app.push_screen(Palette(providers=[Choices], placeholder=placeholder))
 
 
 def _shown(name: Content, choice: Choice) -> Content:

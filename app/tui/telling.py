@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from app.chat.store import Message, Outcome, Store
+from app.chat.store import Conversation, Message, Outcome
 from app.chat.text import one_line
 from app.shelf import Shelf
 from app.tui import words
-from app.tui.turns import Conductor, Live
+from app.tui.lives import Live
+from app.tui.stores import Stores
+from app.tui.turns import Conductor
 from app.tui.widgets.sidebar import ConversationRow, ModelRow, ModelState
 from app.tui.widgets.status import Facts
 
@@ -22,44 +24,86 @@ if TYPE_CHECKING:
     from app.tui.widgets.message import Entry
 
 UNTITLED = "Untitled"
+READING_KEYS = "E edit · R again · C copy · Enter all · Ctrl+T write"
 _ENDINGS = {"stopped": "stopped", "interrupted": "interrupted", "failed": "There is no answer."}
 
 
 # --- the transcript ---------------------------------------------------------------------------------------
 
 
-def entry_of(message: Message) -> "Entry":
-    """A stored message as the transcript shows it."""
+def entry_of(message: Message, siblings: Sequence[int] = ()) -> "Entry":
+    """A stored message as the transcript shows it; `siblings` are the ids it may be switched among."""
     from app.tui.widgets.message import Entry
 
+    which = place(message.id, siblings)
     if message.role == "user":
-        return Entry(message.id, "user", "You", message.content)
-    heading = one_line(message.model or "Answer", 60)
-    note = message.note or _ENDINGS.get(message.status, "")
-    return Entry(message.id, "assistant", heading, message.content, message.reasoning, note)
+        attached = tuple(
+            f"{one_line(one.name, 60)} · {words.size(len(one.text.encode()))}" for one in message.attachments
+        )
+        return Entry(message.id, "user", "You", message.content, place=which, attachments=attached)
+    return Entry(
+        message.id,
+        "assistant",
+        one_line(message.model or "Answer", 60),
+        message.content,
+        message.reasoning,
+        note=message.note or _ENDINGS.get(message.status, ""),
+        place=which,
+        edited=message.edited,
+        wrong=_wrong(message.status, message.note),
+    )
 
 
-def ended_entry(live: Live, status: Outcome, note: str) -> "Entry":
-    """An answer that has just ended, whether or not it could be stored."""
+def place(message: int, siblings: Sequence[int]) -> tuple[int, int]:
+    """Which of how many `siblings` a message is, counted from 1."""
+    return (siblings.index(message) + 1, len(siblings)) if message in siblings else (1, 1)
+
+
+def ended_entry(live: Live, status: Outcome, note: str, which: tuple[int, int]) -> "Entry":
+    """An answer that has just ended, and could not be stored."""
     from app.tui.widgets.message import Entry
 
-    heading = one_line(live.model.name, 60)
-    return Entry(live.message, "assistant", heading, live.answer, live.reasoning, note or _ENDINGS.get(status, ""))
+    return Entry(
+        live.message,
+        "assistant",
+        one_line(live.model.name, 60),
+        live.written.answer,
+        live.written.reasoning,
+        note=note or _ENDINGS.get(status, ""),
+        place=which,
+        wrong=_wrong(status, note),
+    )
+
+
+def _wrong(status: str, note: str) -> bool:
+    """Whether an answer's end is a failure, rather than a person's wish or a limit."""
+    return status == "failed" or (status == "interrupted" and bool(note))
+
+
+def title(record: Conversation | None, temporary: bool) -> Content:
+    """The line above the conversation."""
+    named = one_line(record.title, 200) if record is not None else ""
+    named = named or ("New temporary chat" if temporary else "New conversation")
+    pinned = "◆ " if record is not None and record.pinned else ""
+    kept = Content.styled("  not stored", "$text-warning") if temporary else Content("")
+    return Content.assemble(pinned, named, kept)
 
 
 # --- the sidebar ------------------------------------------------------------------------------------------
 
 
-def conversation_rows(store: Store, conductor: Conductor, today: date) -> list[ConversationRow]:
+def conversation_rows(stores: Stores, conductor: Conductor, today: date) -> list[ConversationRow]:
     """The conversations, newest first."""
     return [
         ConversationRow(
             record.id,
             record.title or UNTITLED,
             words.day(record.updated, today),
-            conductor.live(record.id) is not None,
+            writing=conductor.live(record.id) is not None,
+            pinned=record.pinned,
+            temporary=stores.is_temporary(record.id),
         )
-        for record in store.conversations()
+        for record in stores.conversations()
     ]
 
 
@@ -90,29 +134,37 @@ def measured(branch: Sequence[Message]) -> Message | None:
 
 
 def status(
-    model: "InstalledModel | None", conductor: Conductor, conversation: int | None, last: Message | None, looked: bool
+    model: "InstalledModel | None",
+    conductor: Conductor,
+    conversation: int | None,
+    last: Message | None,
+    looked: bool,
+    reading: bool = False,
 ) -> Facts:
-    """How things stand: `model` answers next, `last` is what was measured last, `looked` for models already."""
+    """How things stand: `model` answers next, `last` is what was measured last, `looked` for models already; while
+    `reading`, the keys that act on messages stand in the place of what can wait."""
     live = conductor.live(conversation)
     facts = conductor.loaded(model.path) if model is not None else None
     activity = ""
     if live is not None:
         stopping = live.stopping and not live.over
-        activity = "stopping" if stopping else words.activity(live.stage, live.done, live.total)
+        done, total = live.written.done, live.written.total
+        activity = "stopping" if stopping else words.activity(live.stage, done, total)
     elif model is not None and (loading := conductor.loading(model.path)) is not None:
         activity = words.activity(loading.stage, loading.done, loading.total)
-    used = live.prompt_tokens if live is not None else _used(last)
+    used = live.written.prompt_tokens if live is not None else _used(last)
     available = facts.context if facts is not None else model.context if model is not None else None
     name = one_line(model.name, 32) if model is not None else "no model" if looked else "…"
     return Facts(
         model=f"{'●' if facts is not None else '○'} {name}",
-        device=facts.device if facts is not None else "",
+        device=facts.device if facts is not None and not reading else "",
         context=words.context(used, available),
         activity=activity,
         speed=words.speed(last.completion_tokens, last.decode_seconds, last.first_token_seconds)
-        if last is not None and live is None
+        if last is not None and live is None and not reading
         else "",
-        hint="F1 help",
+        memory=words.memory(facts.memory) if facts is not None and not reading else "",
+        hint=READING_KEYS if reading else "F1 help",
     )
 
 
@@ -126,7 +178,7 @@ def _used(answer: Message | None) -> int | None:
 # --- the empty page ---------------------------------------------------------------------------------------
 
 
-def welcome(model: "InstalledModel | None", looked: bool) -> Content:
+def welcome(model: "InstalledModel | None", looked: bool, temporary: bool = False) -> Content:
     """What stands where nothing has been said yet."""
     if model is not None:
         answering = Content.assemble((one_line(model.name, 40), "bold"), " answers here, on this machine.")
@@ -134,6 +186,9 @@ def welcome(model: "InstalledModel | None", looked: bool) -> Content:
         answering = Content("There is no model yet. Type /add to bring one.")
     else:
         answering = Content(" ")
+    if temporary:
+        kept = "This chat lives in memory alone: nothing of it is written to disk, and quitting ends it."
+        answering = Content.assemble(answering, "\n\n", (kept, "$text-warning"))
     keys = Content.assemble(
         ("Ctrl+P", "$text-accent"),
         " commands   ",

@@ -1,30 +1,39 @@
 """The flow of a turn: question stored, answer begun, engine asked, text kept as it comes, end recorded.
 
-It knows the store and an engine pool, and nothing of widgets: it posts messages, and whoever paints looks at
+It knows the stores and an engine pool, and nothing of widgets: it posts messages, and whoever paints looks at
 `Live` as often as it likes. One engine request runs at a time; what comes meanwhile waits its turn and says
 so.
 """
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from textual.message import Message as Post
 
 from app.errors import QuietlyError
+from app.tui.keeping import Keeper
+from app.tui.lives import AnswerBegun, AnswerEnded, Entitled, Live, Loading, ModelMoved
+from app.tui.titles import Titles
 
 if TYPE_CHECKING:
-    from app.chat.store import Message, Outcome, Store
-    from app.engine.protocol import ChatMessage, Event, Finished, Loaded, Progress
+    from app.chat.store import Attachment, Message, Outcome
+    from app.engine.protocol import (
+        CandidatesFound,
+        ChatMessage,
+        Counted,
+        Event,
+        Finished,
+        Loaded,
+        Progress,
+        SamplingOptions,
+    )
     from app.library.local import InstalledModel
+    from app.tui.stores import Stores
 
-HELD = 60.0
-"""Seconds that the end of an answer waits for a file that another program holds."""
 PATIENCE = 3.0
 """Seconds an engine may take to stop before it is left behind."""
 FAREWELL = 0.8
@@ -43,66 +52,40 @@ class TurnLike(Protocol):
 class PoolLike(Protocol):
     """The engines, as the window needs them."""
 
-    def ask(self, checkpoint: Path, messages: "Sequence[ChatMessage]", *, session: str) -> TurnLike: ...
+    def ask(
+        self,
+        checkpoint: Path,
+        messages: "Sequence[ChatMessage]",
+        *,
+        session: str,
+        sampling: "SamplingOptions | None" = None,
+        max_tokens: int | None = None,
+    ) -> TurnLike: ...
     async def load(self, checkpoint: Path, progress: "Callable[[Progress], None]") -> "Loaded": ...
     def loaded(self, checkpoint: Path) -> "Loaded | None": ...
+    async def count(
+        self, checkpoint: Path, messages: "Sequence[ChatMessage]", *, session: str | None = None
+    ) -> "Counted | None": ...
+    async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]: ...
+    async def candidates(
+        self,
+        checkpoint: Path,
+        messages: "Sequence[ChatMessage]",
+        position: int,
+        *,
+        session: str,
+        sampling: "SamplingOptions | None" = None,
+        progress: "Callable[[Progress], None]",
+    ) -> "CandidatesFound": ...
     def forget(self, session: str) -> None: ...
     async def close(self) -> None: ...
 
 
-class Live(msgspec.Struct, eq=False):
-    """An answer that is being written."""
+class Asked(msgspec.Struct, frozen=True):
+    """A question that is stored, and the answer that has begun to it."""
 
-    conversation: int
-    message: int
-    model: "InstalledModel"
-    answer: str = ""
-    reasoning: str = ""
-    stage: str = "waiting for the engine"
-    done: int = 0
-    total: int = 0
-    version: int = 0
-    """Grows with every change, so that a painter can tell whether there is anything new."""
-    stopping: bool = False
-    over: bool = False
-    unsaved: bool = False
-    """The person has been told that it could not be stored."""
-    prompt_tokens: int | None = None
-    turn: TurnLike | None = None
-    task: "asyncio.Task[None] | None" = None
-    write_due: asyncio.TimerHandle | None = None
-
-
-class AnswerEnded(Post):
-    """An answer is complete, stopped or failed, and stored as such: `message`, or None where it could not be."""
-
-    def __init__(self, live: Live, status: "Outcome", note: str, message: "Message | None") -> None:
-        super().__init__()
-        self.live, self.status, self.note, self.message = live, status, note, message
-
-
-class ModelMoved(Post):
-    """A model began loading, came further, is ready, or could not be loaded (`sentence`)."""
-
-    def __init__(self, path: Path, sentence: str = "") -> None:
-        super().__init__()
-        self.path, self.sentence = path, sentence
-
-
-class Trouble(Post):
-    """Something that a person should know and that ended nothing."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__()
-        self.sentence = sentence
-
-
-class Loading(msgspec.Struct, frozen=True):
-    """How far a model has come."""
-
-    stage: str
-    done: int
-    total: int
+    question: "Message"
+    answer: "Message"
 
 
 class Conductor:
@@ -110,32 +93,38 @@ class Conductor:
 
     def __init__(
         self,
-        store: "Store",
+        stores: "Stores",
         pool: Callable[[], PoolLike],
         post: Callable[[Post], object],
         report: Callable[[BaseException], str],
     ) -> None:
-        self._store = store
+        self._stores = stores
         self._make_pool = pool
         self._pool: PoolLike | None = None
         self._post = post
         self._report = report
         self._engine = asyncio.Lock()
-        self._lives: dict[int, Live] = {}
+        self._lives: dict[int, Live] = {}  # by the answer's message
         self._loading: dict[Path, Loading] = {}
         self._warming: tuple[Path, asyncio.Task[None]] | None = None
-        self._writes: set[asyncio.Task[None]] = set()
+        self._keeper = Keeper(stores, post, report, lambda live: self.stop(live.conversation))
+        self._titles = Titles(stores.of, lambda conversation: post(Entitled(conversation)))
         self._closing = False
 
     # --- what is going on ---
 
-    def live(self, conversation: int | None) -> Live | None:
-        """The answer being written in `conversation`."""
-        return None if conversation is None else self._lives.get(conversation)
-
     @property
     def lives(self) -> Sequence[Live]:
         return tuple(self._lives.values())
+
+    def lives_in(self, conversation: int | None) -> Sequence[Live]:
+        """The answers being written in `conversation`: several, where models answer side by side."""
+        return tuple(live for live in self._lives.values() if live.conversation == conversation)
+
+    def live(self, conversation: int | None) -> Live | None:
+        """The answer being written in `conversation`; of several the one whose turn it is."""
+        found = self.lives_in(conversation)
+        return next((live for live in found if not live.over), found[0] if found else None)
 
     def loading(self, path: Path) -> Loading | None:
         """How far loading of `path` has come, while it loads."""
@@ -162,6 +151,7 @@ class Conductor:
             # Not beside an answer that is being written: two models may not fit. A question that comes while
             # this loads shares the load.
             async with self._engine:
+                await self._titles.give_way()
                 pool = self._engines()
             if pool.loaded(path) is None:
                 self._note_loading(path, Loading("load", 0, 0))
@@ -188,47 +178,141 @@ class Conductor:
             self._pool = self._make_pool()
         return self._pool
 
-    # --- turns ---
+    # --- questions and answers ---
+    #
+    # Each of these stores what is needed, begins an answer and asks the engine; it returns once the disk has it.
+    # They raise whatever the store raises, before anything was asked: then nothing has happened. The disk, or another
+    # program that holds the file, may take its time: the window goes on meanwhile.
 
-    async def send(self, conversation: int | None, text: str, model: "InstalledModel") -> "tuple[Message, Message]":
-        """Store the question, begin its answer and ask the engine. Returns both messages; None is a new conversation.
+    async def send(
+        self,
+        conversation: int | None,
+        text: str,
+        model: "InstalledModel",
+        attachments: "Sequence[Attachment]" = (),
+        *,
+        temporary: bool = False,
+    ) -> Asked:
+        """Ask at the end of a conversation; None is a new one, kept in memory alone where it is `temporary`."""
 
-        Raises whatever the store raises, before anything was asked: then nothing has happened. The disk, or another
-        program that holds the file, may take its time: the window goes on meanwhile.
-        """
-        question, answer, messages = await asyncio.to_thread(self._begin, conversation, text, model)
-        live = Live(answer.conversation, answer.id, model)
-        self._lives[answer.conversation] = live
-        live.task = asyncio.create_task(self._run(live, messages))
-        return question, answer
+        def ask() -> "tuple[Message, Message]":
+            store = self._stores.memory if temporary else self._stores.disk
+            if conversation is not None:
+                store = self._stores.of(conversation)
+            record = store.create(model=model.name) if conversation is None else store.conversation(conversation)
+            try:
+                question = store.ask(record.id, record.head, text, attachments)
+                return question, store.begin_answer(record.id, question.id, model.name, {})
+            except QuietlyError:
+                if conversation is None:
+                    with contextlib.suppress(QuietlyError):
+                        store.delete(record.id)  # nobody wants an empty one
+                raise
 
-    def _begin(
-        self, conversation: int | None, text: str, model: "InstalledModel"
-    ) -> "tuple[Message, Message, list[ChatMessage]]":
+        return await self._ask(ask, model)
+
+    async def ask_instead(
+        self, message: "Message", text: str, model: "InstalledModel", attachments: "Sequence[Attachment]" = ()
+    ) -> Asked:
+        """Ask `text` in place of the question `message`, as a branch of its own."""
+
+        def ask() -> "tuple[Message, Message]":
+            store = self._stores.of(message.conversation)
+            question = store.ask(message.conversation, message.parent, text, attachments)
+            return question, store.begin_answer(question.conversation, question.id, model.name, {})
+
+        return await self._ask(ask, model)
+
+    async def answer(self, question: "Message", model: "InstalledModel") -> "Message":
+        """Another answer to `question`, beside those it has."""
+        store = self._stores.of(question.conversation)
+        return await self._answer(lambda: store.begin_answer(question.conversation, question.id, model.name, {}), model)
+
+    async def go_on(self, message: "Message", model: "InstalledModel") -> "Message":
+        """Continue the answer `message` where it ended; where something follows it already, in a branch."""
+
+        def resume() -> "Message":
+            store = self._stores.of(message.conversation)
+            if store.children(message.id, message.conversation):
+                return self._beside(message, model, message.content, message.reasoning, message.token_ids)
+            return store.resume(message.id, model.name)
+
+        return await self._answer(resume, model, continued=True)
+
+    async def go_on_from(
+        self, message: "Message", model: "InstalledModel", content: str, reasoning: str, token_ids: Sequence[int]
+    ) -> "Message":
+        """An answer beside `message` that begins with these words and exact tokens."""
+        return await self._answer(
+            lambda: self._beside(message, model, content, reasoning, token_ids), model, continued=True
+        )
+
+    def _beside(
+        self,
+        message: "Message",
+        model: "InstalledModel",
+        content: str,
+        reasoning: str,
+        token_ids: Sequence[int] | None,
+    ) -> "Message":
+        assert message.parent is not None  # an answer follows its question
+        return self._stores.of(message.conversation).begin_answer(
+            message.conversation,
+            message.parent,
+            model.name,
+            {},
+            content=content,
+            reasoning=reasoning,
+            token_ids=token_ids,
+            fingerprint=message.fingerprint,
+        )
+
+    async def _ask(self, ask: "Callable[[], tuple[Message, Message]]", model: "InstalledModel") -> Asked:
+        questions: list[Message] = []
+
+        def begin() -> "Message":
+            question, answer = ask()
+            questions.append(question)
+            return answer
+
+        answer = await self._answer(begin, model)
+        return Asked(questions[0], answer)
+
+    async def _answer(
+        self, begin: "Callable[[], Message]", model: "InstalledModel", *, continued: bool = False
+    ) -> "Message":
+        """Let `begin` store what it stores, then ask the engine for the answer that it returns."""
+        from app.answering import Written
+
+        def stored() -> "tuple[Message, list[ChatMessage]]":
+            answer = begin()
+            return answer, self._prompt(answer, continued)
+
+        answer, prompt = await asyncio.to_thread(stored)
+        live = Live(answer.conversation, answer.id, model, Written(answer.content, answer.reasoning), answer)
+        self._lives[answer.id] = live
+        live.task = asyncio.create_task(self._run(live, prompt))
+        self._post(AnswerBegun(live))
+        return answer
+
+    def _prompt(self, answer: "Message", continued: bool = False) -> "list[ChatMessage]":
+        """What the engine reads for `answer`: the conversation up to it, and what it has already where it is to be
+        `continued`."""
         from app.answering import prompt_of
 
-        store = self._store
-        record = store.create(model=model.name) if conversation is None else store.conversation(conversation)
-        try:
-            question = store.ask(record.id, record.head, text)
-            answer = store.begin_answer(record.id, question.id, model.name, {})
-            return question, answer, prompt_of(record.system_prompt, store.branch(record.id))
-        except QuietlyError:
-            if conversation is None:
-                with contextlib.suppress(QuietlyError):
-                    store.delete(record.id)  # nobody wants an empty one
-            raise
+        store = self._stores.of(answer.conversation)
+        branch = [message for message in store.branch(answer.conversation) if message.id <= answer.id]
+        return prompt_of(store.conversation(answer.conversation).system_prompt, branch, continued=continued)
 
     def stop(self, conversation: int) -> bool:
-        """Stop the answer of `conversation`; what it has stays. False where none is being written."""
-        live = self._lives.get(conversation)
-        if live is None:
-            return False
-        if not live.stopping and not live.over:
-            live.stopping = True
-            live.version += 1
-            self._ask_to_stop(live)
-        return True
+        """Stop what is being written in `conversation`; what there is stays. False where nothing is."""
+        lives = self.lives_in(conversation)
+        for live in lives:
+            if not live.stopping and not live.over:
+                live.stopping = True
+                live.version += 1
+                self._ask_to_stop(live)
+        return bool(lives)
 
     def _ask_to_stop(self, live: Live) -> None:
         if live.task is None:
@@ -240,11 +324,11 @@ class Conductor:
             asyncio.get_running_loop().call_later(PATIENCE, live.task.cancel)
 
     def forget(self, conversation: int) -> None:
-        """Let go of a conversation that is about to be deleted; what its answer still says goes nowhere."""
-        live = self._lives.pop(conversation, None)
-        if live is not None:
-            live.over = True
-            self._cancel_write(live)
+        """Let go of a conversation that is about to be deleted; what its answers still say goes nowhere."""
+        for live in self.lives_in(conversation):
+            del self._lives[live.message]
+            live.over = live.forgotten = True
+            self._keeper.cancel(live)
             self._ask_to_stop(live)
         if self._pool is not None:
             from app.answering import session_of
@@ -256,6 +340,7 @@ class Conductor:
 
         try:
             async with self._engine:
+                await self._titles.give_way()
                 live.stage = "starting"
                 live.version += 1
                 live.turn = self._engines().ask(live.model.path, messages, session=session_of(live.conversation))
@@ -276,31 +361,20 @@ class Conductor:
             self._post(ModelMoved(live.model.path))
 
     async def _listen(self, live: Live, turn: TurnLike) -> "Finished | None":
-        from app.engine.protocol import Delta, Finished, Progress
-
+        written, path = live.written, live.model.path
         async for event in turn:
+            written.take(event)
+            live.stage = written.stage
             live.version += 1
-            match event:
-                case Delta(part="answer", text=text):
-                    live.answer += text
-                case Delta(text=text):
-                    live.reasoning += text
-                case Progress(stage=stage, done=done, total=total):
-                    live.stage, live.done, live.total = stage, done, total
-                    if stage == "prefill":
-                        live.prompt_tokens = total
-                        if self._loading.pop(live.model.path, None) is not None:
-                            self._post(ModelMoved(live.model.path))
-                    else:
-                        self._note_loading(live.model.path, Loading(stage, done, total))
-                case Finished():
-                    return event
-            if isinstance(event, Delta):
-                if self._loading.pop(live.model.path, None) is not None:
-                    self._post(ModelMoved(live.model.path))
-                live.stage = "writing" if event.part == "answer" else "thinking"
-                self._write_soon(live)
-        return None
+            if written.stage in ("convert", "load"):
+                self._note_loading(path, Loading(written.stage, written.done, written.total))
+            elif self._loading.pop(path, None) is not None:
+                self._post(ModelMoved(path))
+            if written.finished is not None:
+                break
+            if written.answer or written.reasoning:
+                self._keeper.write_soon(live)
+        return written.finished
 
     def _end_well(self, live: Live, finished: "Finished | None") -> None:
         if finished is None:
@@ -318,106 +392,78 @@ class Conductor:
         if live.over:
             return
         live.over = True
-        self._cancel_write(live)
-        facts = live.turn.facts if live.turn is not None else None
-        self._aside(self._keep(live, status, note, partial(self._record, live, status, note, facts, finished)))
+        self._keeper.cancel(live)
+        self._keeper.aside(self._keep(live, status, note, finished))
 
-    def _record(
-        self, live: Live, status: "Outcome", note: str, facts: "Loaded | None", finished: "Finished | None"
-    ) -> "Message":
-        from app.answering import record
+    async def _keep(self, live: Live, status: "Outcome", note: str, finished: "Finished | None") -> None:
+        message = await self._keeper.keep(live, status, note, finished)
+        if live.forgotten:
+            return
+        del self._lives[live.message]
+        self._post(AnswerEnded(live, status, note, message))
+        if status == "complete" and self._pool is not None and not self._lives and not self._closing:
+            self._titles.consider(live, self._pool)
 
-        return record(
-            self._store,
-            live.message,
-            status,
-            answer=live.answer,
-            reasoning=live.reasoning,
-            note=note,
-            facts=facts,
-            finished=finished,
-        )
+    # --- what else an engine is asked ---
 
-    async def _keep(self, live: Live, status: "Outcome", note: str, record: "Callable[[], Message]") -> None:
-        from app.chat.failures import HeldError
+    async def count(
+        self, model: "InstalledModel", conversation: int | None, text: str, attachments: "Sequence[Attachment]"
+    ) -> "Counted | None":
+        """How long the prompt would be if this were asked now; None while the model is not loaded."""
+        from app.answering import prompt_of, session_of
 
-        message: Message | None = None
-        deadline = time.monotonic() + HELD
-        while message is None:
-            try:
-                message = await asyncio.to_thread(record)
-            except HeldError as error:
-                live.stage = "waiting for the conversations file"
-                live.version += 1
-                if self._closing or time.monotonic() > deadline:
-                    self._tell_unsaved(live, error)
-                    break
-            except Exception as error:
-                self._tell_unsaved(live, error)
-                break
-        if self._lives.get(live.conversation) is live:  # not deleted meanwhile
-            del self._lives[live.conversation]
-            self._post(AnswerEnded(live, status, note, message))
+        if self._pool is None or self._pool.loaded(model.path) is None:
+            return None
 
-    # --- keeping what has been written ---
+        def prompt() -> "list[ChatMessage]":
+            typed = _as_message(text, attachments)
+            if conversation is None:
+                return prompt_of("", [typed])
+            store = self._stores.of(conversation)
+            return prompt_of(store.conversation(conversation).system_prompt, [*store.branch(conversation), typed])
 
-    def _write_soon(self, live: Live) -> None:
-        if live.write_due is None:
-            from app.answering import STORE_EVERY
+        messages = await asyncio.to_thread(prompt)
+        session = None if conversation is None else session_of(conversation)
+        return await self._pool.count(model.path, messages, session=session)
 
-            live.write_due = asyncio.get_running_loop().call_later(STORE_EVERY, self._write, live)
+    async def pieces(self, message: "Message", model: "InstalledModel") -> tuple[str, ...]:
+        """The text of each token of an answer that `model` wrote."""
+        async with self._engine:
+            await self._titles.give_way()
+            return await self._engines().pieces(model.path, message.token_ids or ())
 
-    def _cancel_write(self, live: Live) -> None:
-        if live.write_due is not None:
-            live.write_due.cancel()
-            live.write_due = None
+    async def candidates(
+        self, message: "Message", model: "InstalledModel", position: int, progress: Callable[[int, int], None]
+    ) -> "CandidatesFound":
+        """What `model` could have written at `position` of its answer `message`."""
+        from app.answering import session_of
 
-    def _write(self, live: Live) -> None:
-        live.write_due = None
-        if not live.over:
-            self._aside(self._write_aside(live))
-
-    def _aside(self, work: "Coroutine[Any, Any, None]") -> None:
-        task = asyncio.create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-
-    async def _write_aside(self, live: Live) -> None:
-        from app.chat.failures import HeldError
-
-        # In a thread: the disk may take its time, and typing must not wait for it. A write that comes after
-        # the answer's end changes nothing.
-        try:
-            await asyncio.to_thread(self._store.write, live.message, live.answer, live.reasoning)
-        except HeldError:
-            pass  # the next write, or the last, finds the file free again
-        except Exception as error:
-            if not live.stopping and not live.over:
-                self._tell_unsaved(live, error)
-                self.stop(live.conversation)
-
-    def _tell_unsaved(self, live: Live, error: Exception) -> None:
-        if live.unsaved or self._lives.get(live.conversation) is not live:
-            return  # said already, or deleted meanwhile
-        live.unsaved = True
-        reason = str(error) if isinstance(error, QuietlyError) else self._report(error)
-        self._post(Trouble(f"The answer could not be saved; copy what you need from the window. {reason}"))
+        prompt = await asyncio.to_thread(self._prompt, message, True)
+        async with self._engine:
+            await self._titles.give_way()
+            return await self._engines().candidates(
+                model.path,
+                prompt,
+                position,
+                session=session_of(message.conversation),
+                progress=lambda seen: progress(seen.done, seen.total),
+            )
 
     # --- the end ---
 
     def save(self) -> None:
         """Record every running answer as interrupted, at once: for an end that leaves no time to wait."""
-        self._closing = True
+        self._closing = self._keeper.closing = True
         for live in self.lives:
             if not live.over:
                 live.over = True
-                self._cancel_write(live)
-                with contextlib.suppress(QuietlyError):  # then what was written last stands, as interrupted
-                    self._record(live, "interrupted", "", live.turn.facts if live.turn is not None else None, None)
+                self._keeper.save(live)
 
     async def close(self) -> None:
         """End running answers, keep what they have, and close the engines; takes two seconds at most."""
-        self._closing = True
+        self._closing = self._keeper.closing = True
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._titles.give_way(), FAREWELL)
         tasks = [live.task for live in self.lives if live.task is not None]
         for live in self.lives:
             live.stopping = True
@@ -432,10 +478,35 @@ class Conductor:
             _, late = await asyncio.wait(tasks, timeout=FAREWELL)
             for task in late:
                 task.cancel()
-        if self._writes:
-            await asyncio.wait(self._writes, timeout=FAREWELL)
+        await self._keeper.drain(FAREWELL)
         self.save()
         if self._pool is not None:
             pool, self._pool = self._pool, None
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(pool.close(), timeout=2.0 - FAREWELL)
+
+
+def _as_message(text: str, attachments: "Sequence[Attachment]") -> "Message":
+    """What stands in the composer, as the message it would become."""
+    from app.chat.store import Message
+
+    return Message(
+        id=0,
+        conversation=0,
+        parent=None,
+        role="user",
+        content=text,
+        reasoning="",
+        model=None,
+        fingerprint=None,
+        sampling=None,
+        status="complete",
+        note="",
+        packed_ids=None,
+        prompt_tokens=None,
+        completion_tokens=None,
+        first_token_seconds=None,
+        decode_seconds=None,
+        created=0.0,
+        attachments=tuple(attachments),
+    )

@@ -7,6 +7,15 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from app.chat.text import one_line
+
+FULL = "!"
+"""The sign of a context that is nearly full."""
+_NEARLY = 0.9
+"""Part of a context from which on it is nearly full."""
+_TITLE = 60
+_LONGEST = 1e9
+"""Seconds; nothing takes longer."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -17,6 +26,38 @@ def size(count: int) -> str:
         number, unit = number / 1024, unit + 1
     digits = 0 if unit == 0 or number >= 99.95 else 1
     return f"{number:.{digits}f} {_UNITS[unit]}"
+
+
+def memory(count: int | None) -> str:
+    """`count` bytes of memory in use, in binary units; empty where nobody knows."""
+    return size(count) if count else ""
+
+
+def tokens(count: int) -> str:
+    """`count` tokens: 1,200 tokens."""
+    return f"{count:,} {'token' if count == 1 else 'tokens'}"
+
+
+def duration(seconds: float) -> str:
+    """`seconds` as one says them: 0.4 s, 42 s, 3 min 5 s, 2 h 10 min."""
+    if not 0 <= seconds < _LONGEST:
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours:,} h {rest} min" if rest else f"{hours:,} h"
+
+
+def ready(title: str, seconds: float) -> str:
+    """What is said when an answer that took `seconds` has ended in the conversation `title`."""
+    named = one_line(title, _TITLE)
+    return f"Answer ready in {named} · {duration(seconds)}" if named else f"Answer ready · {duration(seconds)}"
 
 
 def percent(done: int, total: int) -> str:
@@ -38,11 +79,17 @@ def activity(stage: str, done: int = 0, total: int = 0) -> str:
 
 
 def context(used: int | None, available: int | None) -> str:
-    """The context meter: tokens used of tokens there are; empty where neither is known."""
+    """The context meter: tokens used of tokens there are; empty where neither is known.
+
+    A sign at its end says that it is nearly full.
+    """
     if used is None and available is None:
         return ""
     left = "–" if used is None else f"{used:,}"
-    return f"ctx {left}" if available is None else f"ctx {left} / {available:,}"
+    if available is None:
+        return f"ctx {left}"
+    warning = f" {FULL}" if used is not None and used >= available * _NEARLY else ""
+    return f"ctx {left} / {available:,}{warning}"
 
 
 def speed(tokens: int | None, decode_seconds: float | None, first_token_seconds: float | None) -> str:

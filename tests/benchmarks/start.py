@@ -3,17 +3,15 @@
 The two alternate, so that whatever else the machine does meets both. Ours opens a home with 200 conversations.
 """
 
-import os
-import pty
-import select
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.chat.store import Store
+from tests.benchmarks.program import Program
 
 EMPTY = "from textual.app import App; from textual.widgets import Label\n" + (
     "class Empty(App):\n    def compose(self): yield Label('first frame')\nEmpty().run()"
@@ -21,27 +19,16 @@ EMPTY = "from textual.app import App; from textual.widgets import Label\n" + (
 OURS = [str(Path(sys.executable).with_name("quietly"))]  # as a person starts it
 
 
-def seconds_to(text: bytes, command: Sequence[str], environment: dict[str, str]) -> float:
+def seconds_to(text: bytes, command: Sequence[str], environment: Mapping[str, str]) -> float:
     """Start `command` in a pty of 110 by 32 and wait until it has painted `text`."""
-    started = time.perf_counter()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execvpe(command[0], list(command), environment)
-    seen = b""
-    deadline = started + 30
-    while text not in seen and time.perf_counter() < deadline:
-        if select.select([terminal], [], [], 1)[0]:
-            seen += os.read(terminal, 65536)
-    taken = time.perf_counter() - started
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    os.close(terminal)
-    return taken
+    with Program(command, environment, (110, 32)) as program:
+        program.until(text)
+        return time.perf_counter() - program.started
 
 
 def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as home:
-        environment = {**os.environ, "QUIETLY_HOME": home, "TERM": "xterm-256color", "COLUMNS": "110", "LINES": "32"}
+        environment = {"QUIETLY_HOME": home}
         with Store.open(Path(home) / "data" / "conversations.sqlite3") as store:
             for number in range(200):
                 conversation = store.create(model="starter")

@@ -8,7 +8,7 @@ earlier one (a link's target defined below) is only seen by the full rendering a
 import re
 
 from app.tui.markdown.highlight import code_lines
-from app.tui.markdown.render import Code, Prefix, Renderer, parsed
+from app.tui.markdown.render import Prefix, Renderer, parsed
 from app.tui.markdown.rows import Palette, Row
 
 FREEZE_OVER = 60
@@ -20,12 +20,11 @@ _MAYBE_CLOSING = re.compile(r" {0,3}(`+|~+)[ \t]*")
 
 
 class _Fence:
-    """An open code fence: how it began, its label's row, and the lines of code rendered for good."""
+    """An open code fence: how it began, and the lines of code rendered for good."""
 
-    def __init__(self, indent: int, marker: str, language: str, label: int) -> None:
+    def __init__(self, indent: int, marker: str, language: str) -> None:
         self.indent = indent
         self.language = language
-        self.label = label
         self.lines: list[str] = []
         self._closing = re.compile(rf" {{0,3}}{re.escape(marker[0])}{{{len(marker)},}}[ \t]*")
 
@@ -52,7 +51,7 @@ class LiveMarkdown:
         return self._renderer.rows
 
     @property
-    def codes(self) -> list[Code]:
+    def codes(self) -> list[str]:
         return self._renderer.codes
 
     def update(self, text: str) -> None:
@@ -91,8 +90,7 @@ class LiveMarkdown:
                 self._renderer.open_block()
                 info = tokens[0].info.split()
                 language = info[0] if info else ""
-                label = len(self._renderer.rows)
-                self._fence = _Fence(len(opening[1]), opening[2], language, label)
+                self._fence = _Fence(len(opening[1]), opening[2], language)
                 self._renderer.code_label(language)
                 self._closed = text.index("\n", self._closed) + 1
                 return True
@@ -105,7 +103,7 @@ class LiveMarkdown:
         for number, line in enumerate(lines):
             if fence.closes(line):
                 self._freeze(fence, lines[:number])
-                self._renderer.close_code(fence.label, "\n".join(fence.lines))
+                self._renderer.close_code("\n".join(fence.lines))
                 self._closed += len(line) + 1
                 self._fence = None
                 return True
@@ -118,7 +116,7 @@ class LiveMarkdown:
             shown.append(fence.code(partial))
         if shown:
             self._renderer.code_rows(code_lines("\n".join(shown), fence.language, self._palette))
-        self._renderer.close_code(fence.label, "\n".join(fence.lines + shown))
+        self._renderer.close_code("\n".join(fence.lines + shown))
         return False
 
     def _freeze(self, fence: _Fence, lines: list[str]) -> None:

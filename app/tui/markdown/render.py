@@ -7,14 +7,15 @@ written.
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rich.segment import Segment
 from rich.style import Style
 
 from app.tui.markdown.highlight import code_lines
-from app.tui.markdown.inline import inline_runs
+from app.tui.markdown.inline import inline_runs, plain_runs
 from app.tui.markdown.rows import Palette, Row, Run, cells, chop, cut, fill, flow
+from app.tui.markdown.spots import hot
 from app.tui.markdown.tables import Align, Table, table_rows
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ ROOM = 12
 COPY = "copy"
 BULLETS = "•◦▪"
 _TASK = re.compile(r"\[([ xX])\] ")
-
-
-class Code(NamedTuple):
-    """A code block among a message's rows: from its label row `first` to `last`; `text` is the code alone."""
-
-    first: int
-    last: int
-    text: str
 
 
 class Prefix:
@@ -75,7 +68,8 @@ class Renderer:
 
     def __init__(self, width: int, palette: Palette, margin: Prefix | None = None, colours: bool = True) -> None:
         self.rows: list[Row] = []
-        self.codes: list[Code] = []
+        self.codes: list[str] = []
+        """The text of each code block; the label above it names it by its place in here."""
         self._palette = palette
         self._colours = colours
         self._prefixes: list[Prefix] = [margin] if margin else []
@@ -99,7 +93,7 @@ class Renderer:
     def plain(self, text: str, style: Style) -> None:
         """Render text as typed: wrapped, its white space and line breaks kept."""
         self._space()
-        self._flow([(text, style)])
+        self._flow(plain_runs(text, style, self._palette))
 
     def gap(self) -> None:
         """Ask for a blank row before whatever comes next."""
@@ -119,9 +113,9 @@ class Renderer:
         """Leave the blank row that is due before a block."""
         self._space()
 
-    def close_code(self, label: int, code: str) -> None:
-        """Note the code block that began with the row `label` and ends with the last one."""
-        self.codes.append(Code(label, len(self.rows) - 1, code))
+    def close_code(self, code: str) -> None:
+        """Note the text of the code block whose label was the last."""
+        self.codes.append(code)
         self._gap = True
 
     # One block each; all return the position after it.
@@ -239,21 +233,22 @@ class Renderer:
         return at + 1
 
     def _code(self, code: str, language: str) -> None:
-        first = len(self.rows)
         self.code_label(language)
         self.code_rows(code_lines(code, language, self._palette, self._colours))
-        self.close_code(first, code)
+        self.close_code(code)
 
     def code_label(self, language: str) -> None:
         """The row above a code block: its language, and "copy" to click on."""
-        style = self._palette["code-label"]
+        number = len(self.codes)
+        style = hot(self._palette["code-label"], "copy", number)
+        copy = hot(self._palette["code-copy"], "copy", number)
         room = self._inner - len(COPY) - 4
         name = language or "text"
         if cells(name) > room:
             begin, stop = chop(name, max(room, 2))[0]
             name = name[begin:stop] if room > 1 else ""
         left = fill([Segment(f"  {name}", style)], self._inner - len(COPY) - 1, style)
-        self._row([*left, Segment(COPY, self._palette["code-copy"]), Segment(" ", style)], "\n", decoration=True)
+        self._row([*left, Segment(COPY, copy), Segment(" ", style)], "\n", decoration=True)
 
     def code_rows(self, lines: list[list[Run]]) -> None:
         """Rows of code on the code block's ground; a line that is too long goes on below, cut anywhere."""

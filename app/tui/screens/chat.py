@@ -1,39 +1,49 @@
 """The window: models and conversations on the left, the transcript, the composer, the status line.
 
-It turns what widgets post into calls of the store, the shelf and the conductor, and what comes back into rows
-and words. The flow of a turn is the conductor's; what a key is called is the table's.
+It puts the widgets on the screen, paints what is being written, and passes what they post to the desk it is about.
+What a person can do is the table's (`app.tui.actions`), how it is done the desks'.
 """
 
-import asyncio
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.message import Message as Post
 from textual.timer import Timer
-from textual.widgets import Static
+from textual.widgets import Input, Static, TextArea
 
-from app.chat.store import Conversation, Message, Store
-from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.shelf import Shelf
-from app.tui import telling, words
-from app.tui.actions import TYPED, bindings
+from app.tui import telling
+from app.tui.actions import ACTIONS, BY_ID, bindings, command
+from app.tui.desks.comparing import Comparing
+from app.tui.desks.conversations import Act, Conversations
+from app.tui.desks.finding import Finding
+from app.tui.desks.messages import Messages
+from app.tui.desks.models import Models
+from app.tui.desks.probabilities import Probabilities
+from app.tui.desks.undo import Undo
+from app.tui.desks.writing import Writing
+from app.tui.lives import AnswerBegun, AnswerEnded, Entitled, ModelMoved, Trouble
+from app.tui.room import Room
 from app.tui.screens.guarded import GuardedScreen
-from app.tui.turns import AnswerEnded, Conductor, ModelMoved, Trouble
-from app.tui.widgets.composer import Composer
+from app.tui.widgets.attachments import AttachmentBar
+from app.tui.widgets.composer import Command, Composer
+from app.tui.widgets.composer_area import ComposerArea
 from app.tui.widgets.sidebar import Sidebar
 from app.tui.widgets.status import StatusLine
 
 if TYPE_CHECKING:
-    from app.library.local import InstalledModel
+    from app.settings import Settings
     from app.tui.library import Library
+    from app.tui.stores import Stores
+    from app.tui.turns import Conductor
+    from app.tui.widgets.find_bar import FindBar
     from app.tui.widgets.transcript import Transcript
 
 PAINTS = 12
@@ -54,374 +64,286 @@ class ChatScreen(GuardedScreen[None]):
         """The first frame is on the terminal."""
 
     def __init__(
-        self, store: Store, shelf: Shelf, conductor: Conductor, library: "Library", today: Callable[[], date]
+        self,
+        stores: "Stores",
+        shelf: Shelf,
+        conductor: "Conductor",
+        library: "Library",
+        settings: "Settings",
+        today: Callable[[], date],
+        report: Callable[[BaseException], str],
+        own_keys: Callable[[], Mapping[str, str]],
     ) -> None:
+        """`report` writes down an error nobody foresaw, and says where; `own_keys` are those the person has set."""
         super().__init__()
-        self._store, self._shelf, self._conductor, self._library = store, shelf, conductor, library
-        self._today = today
-        self._current: int | None = None
-        self._drafts: dict[int | None, str] = {}
-        self._painted: tuple[int, int] | None = None
-        self._last: Message | None = None  # the last answer in view that was measured
-        self._looked = False  # whether the models have been looked for
+        self._report, self._own_keys = report, own_keys
+        self.room = Room(self, stores, shelf, conductor, library, today)
+        self._settings = settings
+        undo = Undo(self.room)
+        self.models = Models(self.room, self._write)
+        self.writing = Writing(self.room, self.models)
+        self.conversations = Conversations(self.room, self.writing, undo)
+        self.messages = Messages(self.room, self.models, self.writing, undo)
+        self.comparing = Comparing(self.room, self.models, self.messages)
+        self.finding = Finding(self.room)
+        desks = (
+            *(self.models, self.writing, self.conversations, self.messages, self.comparing, self.finding, undo),
+            Probabilities(self.room, self.messages),
+        )
+        self.acts: dict[str, Act] = {
+            "answer.stop": lambda _: self._stop(),
+            "page.read": lambda _: self._read_or_write(),
+            "window.sidebar": lambda _: self._toggle_sidebar(),
+            "window.theme": lambda _: self.app.action_change_theme(),
+            "window.palette": lambda _: self.app.run_action("command_palette"),
+            "window.help": lambda _: self._help(),
+            "window.quit": lambda _: self.app.action_quit(),
+        }
+        for desk in desks:
+            self.acts |= desk.acts
+        self._painted: dict[int, int] = {}
         self._told = 0.0
         self._awake = False
-        self._sending = False
 
     # --- what is on it ---
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="room"):
-            yield Sidebar(telling.conversation_rows(self._store, self._conductor, self._today()), None, id="sidebar")
+            yield Sidebar(self.room.rows(), None, id="sidebar")
             with Vertical(id="page"):
                 yield Vertical(id="body")
-                yield Composer(id="composer")
+                yield ComposerArea(id="area")
         yield StatusLine(id="status")
 
     def on_mount(self) -> None:
+        self.room.area.composer.commands = [
+            Command(action.typed, action.says, action.argument) for action in ACTIONS if action.typed
+        ]
         self._painter: Timer = self.set_interval(1 / PAINTS, self._paint, pause=True)
         # Everything else waits until the first frame is on the terminal.
         self.call_after_refresh(self._wake)
 
     async def _wake(self) -> None:
+        from app.tui.widgets.find_bar import FindBar
         from app.tui.widgets.transcript import Transcript
 
-        self._transcript = Transcript(id="transcript")
-        self._transcript.display = False
+        room = self.room
+        room.transcript = Transcript(id="transcript")
+        room.transcript.display = False
         await self.query_one("#body").mount(
-            Static("", id="title", markup=False), Static("", id="welcome", markup=False), self._transcript
+            Static("", id="title", markup=False), Static("", id="welcome", markup=False), room.transcript
         )
+        await self.query_one("#page").mount(FindBar(id="find"), before="#area")
         self._awake = True
         self.post_message(self.Shown())
-        latest = self._store.latest()
-        self._open(latest.id if latest is not None else None)
-        self.look_for_models()
+        latest = room.stores.disk.latest()
+        self.conversations.bring(latest.id if latest is not None else None)
+        self.models.look()
 
-    # --- telling the widgets ---
+    # --- painting what is being written ---
 
-    def _tell_conversations(self) -> None:
-        self.query_one(Sidebar).show_conversations(
-            telling.conversation_rows(self._store, self._conductor, self._today()), self._current
-        )
-
-    def _tell_models(self) -> None:
-        self.query_one(Sidebar).show_models(telling.model_rows(self._shelf, self._conductor))
-
-    def _tell(self) -> None:
-        """Say in the status line how things stand."""
-        self.query_one(StatusLine).facts = telling.status(
-            self._shelf.chosen, self._conductor, self._current, self._last, self._looked
-        )
-
-    def _paint(self) -> None:
-        live = self._conductor.live(self._current)
-        if live is None:
-            if not self._conductor.lives:
-                self._painter.pause()
-            return
-        if self._painted != (live.message, live.version):
-            self._painted = (live.message, live.version)
-            if live.answer or live.reasoning:
-                self._transcript.stream(live.message, live.answer, live.reasoning)
-            self._tell()
-
-    # --- conversations ---
-
-    def _open(self, conversation: int | None) -> None:
-        """Bring a conversation into view; None is an empty page that becomes one with its first question."""
-        composer, transcript = self.query_one(Composer), self._transcript
-        # Read first: a conversation that cannot be read leaves the page as it is.
-        record = self._store.conversation(conversation) if conversation is not None else None
-        branch = self._store.branch(conversation) if conversation is not None else []
-        if conversation != self._current:
-            self._drafts[self._current] = composer.text
-            composer.load_text(self._drafts.pop(conversation, ""))
-            composer.move_cursor(composer.document.end)
-        self._current = conversation
-        self._last = telling.measured(branch)
-        transcript.show([telling.entry_of(message) for message in branch])
-        self._show_page(record, bool(branch))
-        live = self._conductor.live(conversation)
-        if live is not None:
-            transcript.stream(live.message, live.answer, live.reasoning)
-            self._painter.resume()
-        self._tell_conversations()
-        self._tell()
-
-    def _show_page(self, record: Conversation | None, filled: bool) -> None:
-        title = one_line(record.title, 200) if record is not None else ""
-        self.query_one("#title", Static).update(Content(title or "New conversation"))
-        self._transcript.display = filled
-        welcome = self.query_one("#welcome", Static)
-        welcome.display = not filled
-        if not filled:
-            welcome.update(telling.welcome(self._shelf.chosen, self._looked))
-
-    def on_composer_submitted(self, event: Composer.Submitted) -> None:
-        if not self._awake:
-            # A key came before the page did.
-            self.call_after_refresh(self.post_message, Composer.Submitted(event.text))
-            return
-        if self._sending or not self.query_one(Composer).text.startswith(event.text):
-            return  # Enter was pressed twice: this text is on its way already
-        if (command := TYPED.get(event.text.strip())) is not None:
-            self.query_one(Composer).take(event.text)
-            self.app.run_worker(self.run_action(command.method), exit_on_error=False)
-            return
-        if self._conductor.live(self._current) is not None:
-            self._say("An answer is being written. Your text stays here; send it then, or press Esc to stop.")
-            return
-        model = self._shelf.chosen
-        if model is None:
-            if self._looked:
-                self.action_add_model()
-            else:
-                self._say("Looking for models; one moment.")
-            return
-        # Aside: the disk may take its time.
-        self._sending = True
-        self.app.run_worker(self._send(event.text, model), exit_on_error=False)
-
-    async def _send(self, text: str, model: "InstalledModel") -> None:
-        asked_in = self._current
-        try:
-            question, answer = await self._conductor.send(asked_in, text, model)
-        except QuietlyError as error:
-            self._say(str(error), wrong=True)
-            return
-        finally:
-            self._sending = False
-        # Only now is the text safe elsewhere.
-        if self._current == asked_in:
-            self.query_one(Composer).take(text)
-            self._show_question(question, answer)
-        else:
-            self._drafts[asked_in] = self._drafts.get(asked_in, "").removeprefix(text)
-        self._tell_conversations()
-        self._tell()
-
-    def _show_question(self, question: Message, answer: Message) -> None:
-        transcript = self._transcript
-        if self._current is None:
-            self._drafts.pop(None, None)
-            transcript.show([])
-            self._current = question.conversation
-        self._show_page(self._store.conversation(question.conversation), True)
-        transcript.add(telling.entry_of(question))
-        transcript.add(telling.entry_of(answer))
-        self._painted = None
+    def on_answer_begun(self, event: AnswerBegun) -> None:
+        """Look at what is being written until nothing is."""
         self._painter.resume()
 
-    def on_answer_ended(self, event: AnswerEnded) -> None:
-        live = event.live
-        if live.conversation == self._current:
-            self._transcript.finish(telling.ended_entry(live, event.status, event.note))
-            if event.message is not None and event.message.prompt_tokens:
-                self._last = event.message
-        elif event.status == "failed":
-            self._say(event.note, wrong=True)
-        self._tell_conversations()
-        self._tell_models()
-        self._tell()
+    def _paint(self) -> None:
+        room = self.room
+        if not room.conductor.lives:
+            self._painter.pause()
+            self._painted.clear()
+            return
+        for live in room.conductor.lives_in(room.current):
+            if self._painted.get(live.message) == live.version:
+                continue
+            self._painted[live.message] = live.version
+            written = live.written
+            if written.answer or written.reasoning:
+                room.transcript.stream(live.message, written.answer, written.reasoning)
+            self.comparing.stream(live)
+            room.tell()
 
-    def on_transcript_copy_requested(self, event: "Transcript.CopyRequested") -> None:
-        self.app.copy_to_clipboard(event.text)
-        self._say("Copied.")
+    def on_answer_ended(self, event: AnswerEnded) -> None:
+        live, message, room = event.live, event.message, self.room
+        if live.conversation == room.current:
+            if message is not None:
+                room.replace(message)
+                entry = room.entry(message)
+            else:
+                entry = telling.ended_entry(live, event.status, event.note, room.place(live.message))
+            room.transcript.finish(entry)
+            self.comparing.finish(live, entry, message)
+        elif event.status == "failed":
+            room.say(event.note, wrong=True)
+        if event.status == "complete":
+            self._announce(live.conversation, live.seconds)
+        room.tell_conversations()
+        room.tell_models()
+        room.tell()
+        self.writing.count_soon()
+
+    def _announce(self, conversation: int, seconds: float) -> None:
+        """Say quietly that a long answer has ended."""
+        from app.tui.notifying import announce
+
+        room = self.room
+        # The terminal may pass it on to the system, which keeps it: of a temporary chat it learns nothing.
+        temporary = room.stores.is_temporary(conversation)
+        title = "" if temporary else room.stores.disk.conversation(conversation).title
+        announce(self.app, title, seconds, self._settings.notify_after, in_view=conversation == room.current)
+
+    def on_entitled(self, event: Entitled) -> None:
+        self.conversations.named(event.conversation)
 
     def on_trouble(self, event: Trouble) -> None:
-        self._say(event.sentence, wrong=True)
-
-    def on_sidebar_conversation_chosen(self, event: Sidebar.ConversationChosen) -> None:
-        self.open_conversation(event.key)
-
-    def open_conversation(self, conversation: int | None) -> None:
-        """Bring a conversation into view and put the cursor into the composer."""
-        if conversation != self._current:
-            try:
-                self._open(conversation)
-            except QuietlyError as error:
-                self._say(str(error), wrong=True)
-                self._tell_conversations()
-        self._leave_sidebar()
-
-    def action_new_conversation(self) -> None:
-        self.open_conversation(None)
-
-    def action_go_to_conversation(self) -> None:
-        from app.tui.palette import Choice, choose
-
-        rows = telling.conversation_rows(self._store, self._conductor, self._today())
-        choose(
-            self.app,
-            "Go to conversation…",
-            [Choice(row.title, row.day, partial(self.open_conversation, row.key)) for row in rows],
-        )
-
-    def action_stop(self) -> None:
-        if self._current is not None and self._conductor.stop(self._current):
-            self._tell()
-        elif self.has_class("-open"):
-            self._leave_sidebar()
-        else:
-            self.query_one(Composer).focus()
-
-    def stop_any(self) -> bool:
-        """Stop the answer in view. False where none is being written."""
-        stopped = self._current is not None and self._conductor.stop(self._current)
-        if stopped:
-            self._tell()
-        return stopped
-
-    def action_export(self) -> None:
-        if self._current is None:
-            self._say("There is nothing to export yet.")
-            return
-        from app.tui.exporting import export
-
-        try:
-            path = export(self._store, self._current)
-        except QuietlyError as error:
-            self._say(str(error), wrong=True)
-        else:
-            self._say(f"Exported to {path}", title="Markdown")
-
-    def action_rename(self) -> None:
-        if self._current is not None:
-            self._rename(self._current)
-
-    def on_sidebar_rename_asked(self, event: Sidebar.RenameAsked) -> None:
-        self._rename(event.key)
-
-    def _rename(self, conversation: int) -> None:
-        from app.tui.screens.asking import AskLine
-
-        def renamed(title: str | None) -> None:
-            if title is None or not title.strip():
-                return
-            self._guarded(lambda: self._store.rename(conversation, title.strip()))
-            self._tell_conversations()
-            if conversation == self._current:
-                self.query_one("#title", Static).update(Content(one_line(title, 200)))
-
-        old = one_line(self._store.conversation(conversation).title, 200)
-        self.app.push_screen(AskLine("Rename the conversation", old), renamed)
-
-    def action_delete(self) -> None:
-        if self._current is not None:
-            self._delete(self._current)
-
-    def on_sidebar_delete_asked(self, event: Sidebar.DeleteAsked) -> None:
-        self._delete(event.key)
-
-    def _delete(self, conversation: int) -> None:
-        from app.tui.screens.asking import Confirm
-
-        def answered(yes: bool | None) -> None:
-            if not yes:
-                return
-            self._conductor.forget(conversation)
-            self._guarded(lambda: self._store.delete(conversation))
-            self._drafts.pop(conversation, None)
-            if conversation == self._current:
-                # What is being typed was not part of it.
-                self._drafts[None] = self.query_one(Composer).text or self._drafts.get(None, "")
-                self._open(None)
-                self._drafts.pop(conversation, None)
-            self._tell_conversations()
-
-        title = one_line(self._store.conversation(conversation).title or telling.UNTITLED, 50)
-        self.app.push_screen(Confirm(f"Delete “{title}”?", "Delete", "Every message in it goes for good."), answered)
-
-    # --- models ---
-
-    def look_for_models(self, then: Callable[[], None] | None = None) -> None:
-        """Look for installed models aside, and begin loading the one that answers next."""
-
-        async def look() -> None:
-            models = await asyncio.to_thread(self._library.models, self._shelf.folders)
-            self._shelf.fill(models)
-            self._looked = True
-            self._tell_models()
-            self._show_welcome()
-            if then is not None:
-                then()
-            if self._shelf.chosen is not None:
-                self._conductor.warm(self._shelf.chosen.path)
-            else:
-                self.action_add_model()
-            self._tell()
-
-        self.app.run_worker(look(), group="models", exclusive=True, exit_on_error=False)
-
-    def _show_welcome(self) -> None:
-        welcome = self.query_one("#welcome", Static)
-        if welcome.display:
-            welcome.update(telling.welcome(self._shelf.chosen, self._looked))
-
-    def on_sidebar_model_chosen(self, event: Sidebar.ModelChosen) -> None:
-        self.choose_model(event.key)
-
-    def choose_model(self, key: str) -> None:
-        """Let the model at the path `key` answer next, and begin loading it."""
-        model = self._shelf.find(key)
-        if model is None:
-            return
-        if model.problem is not None:
-            self._say(model.problem, wrong=True)
-            return
-        self._guarded(lambda: self._shelf.choose(model))
-        self._conductor.warm(model.path)
-        self._tell_models()
-        self._show_welcome()
-        self._tell()
-        self._leave_sidebar()
+        self.room.say(event.sentence, wrong=True)
 
     def on_model_moved(self, event: ModelMoved) -> None:
         now = time.monotonic()
-        moving = self._conductor.loading(event.path) is not None
+        moving = self.room.conductor.loading(event.path) is not None
         # Loading reports every tensor; an eye needs fewer.
         if moving and now - self._told < 1 / PAINTS:
             return
         self._told = now
         if event.sentence:
-            self._say(event.sentence, wrong=True)
-        self._tell_models()
-        self._tell()
+            self.room.say(event.sentence, wrong=True)
+        self.room.tell_models()
+        self.room.tell()
+        if not moving:
+            self.writing.count_soon()
 
-    def action_switch_model(self) -> None:
-        from app.tui.palette import Choice, choose
+    # --- what a person does ---
 
-        choices = [
-            Choice(
-                model.name,
-                model.problem or words.size(model.size),
-                partial(self.choose_model, str(model.path)),
-            )
-            for model in self._shelf.models
-        ]
-        choose(
-            self.app,
-            "Switch model…",
-            [*choices, Choice("Add a model…", "Download one, or name a folder", self.action_add_model)],
-        )
+    async def action_act(self, id: str, argument: str = "") -> None:
+        """Do what the table calls `id`; refusals are said."""
+        if not self._awake:
+            # A key came before the page did.
+            self.call_after_refresh(self.run_action, f"act({id!r}, {argument!r})")
+            return
+        try:
+            done = self.acts[id](argument)
+            if inspect.isawaitable(done):
+                await done
+        except QuietlyError as error:
+            self.room.say(str(error), wrong=True)
+        except Exception as error:
+            # One act that fails is no reason to end the window.
+            self.room.say(f"That did not work. {self._report(error)}", wrong=True)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "act" and len(parameters) == 1:
+            match BY_ID[str(parameters[0])].where:
+                case "transcript":
+                    return self._awake and self.room.transcript.has_focus
+                case "lists":
+                    return self._awake and not isinstance(self.focused, Input | TextArea)
+        return super().check_action(action, parameters)
+
+    def do(self, id: str, argument: str = "") -> None:
+        """Do what the table calls `id`, wherever the focus is."""
+        self.app.run_worker(self.action_act(id, argument), exit_on_error=False)
+
+    def on_composer_submitted(self, event: Composer.Submitted) -> None:
+        if not self._awake:
+            self.call_after_refresh(self.post_message, Composer.Submitted(event.text))
+            return
+        if (typed := command(event.text)) is not None:
+            action, argument = typed
+            self.room.area.composer.take(event.text)
+            self.do(action.id, argument)
+            return
+        self.writing.submit(event.text)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        if self._awake and event.text_area is self.room.area.composer:
+            self.writing.changed()
+
+    def on_composer_large_paste(self, event: Composer.LargePaste) -> None:
+        self.writing.pasted(event.text)
+
+    def on_composer_paths_dropped(self, event: Composer.PathsDropped) -> None:
+        self.writing.attach(event.paths)
+
+    def on_attachment_bar_remove_asked(self, event: AttachmentBar.RemoveAsked) -> None:
+        self.writing.remove(event.key)
+
+    def on_transcript_copy_requested(self, event: "Transcript.CopyRequested") -> None:
+        self.room.copy(event.text, event.what)
+
+    def on_transcript_selection_made(self, event: "Transcript.SelectionMade") -> None:
+        if self._settings.copy_on_select:
+            self.room.copy(event.text, "the selection")
+
+    def on_transcript_branch_requested(self, event: "Transcript.BranchRequested") -> None:
+        self.messages.step(event.key, event.step)
+
+    def on_transcript_menu_requested(self, event: "Transcript.MenuRequested") -> None:
+        self.messages.menu(event.key)
+
+    def on_transcript_link_requested(self, event: "Transcript.LinkRequested") -> None:
+        self.messages.open_link(event.url)
+
+    def on_find_bar_changed(self, event: "FindBar.Changed") -> None:
+        self.finding.changed(event.query)
+
+    def on_find_bar_step(self, event: "FindBar.Step") -> None:
+        self.finding.step(event.step)
+
+    def on_find_bar_closed(self) -> None:
+        self.finding.closed()
+
+    def on_sidebar_conversation_chosen(self, event: Sidebar.ConversationChosen) -> None:
+        self.conversations.open(event.key)
+
+    def on_sidebar_rename_asked(self, event: Sidebar.RenameAsked) -> None:
+        self.room.guarded(lambda: self.conversations.rename(event.key))
+
+    def on_sidebar_pin_asked(self, event: Sidebar.PinAsked) -> None:
+        self.conversations.pin(event.key)
+
+    def on_sidebar_delete_asked(self, event: Sidebar.DeleteAsked) -> None:
+        self.room.guarded(lambda: self.conversations.delete(event.key))
+
+    def on_sidebar_menu_asked(self, event: Sidebar.MenuAsked) -> None:
+        self.conversations.menu(event.key)
+
+    def on_sidebar_model_chosen(self, event: Sidebar.ModelChosen) -> None:
+        self.models.choose(event.key)
 
     def on_sidebar_add_model(self) -> None:
-        self.action_add_model()
+        self.models.add()
 
-    def action_add_model(self) -> None:
-        from app.tui.screens.begin import BeginScreen
-
-        def begun(key: str | None) -> None:
-            if key is not None:
-                self.look_for_models(lambda: self.choose_model(key))
-
-        if not isinstance(self.app.screen, BeginScreen):
-            first = not any(model.problem is None for model in self._shelf.models)
-            self.app.push_screen(BeginScreen(self._library, self._shelf, first=first), begun)
+    def on_descendant_focus(self) -> None:
+        if self._awake:
+            self.room.tell()
 
     # --- the window itself ---
 
-    def action_toggle_sidebar(self) -> None:
+    def _write(self) -> None:
+        self.writing.focus()
+
+    def _read_or_write(self) -> None:
+        transcript = self.room.transcript
+        if transcript.has_focus or not transcript.display:
+            self._write()
+        else:
+            transcript.focus()
+            if transcript.current is None:
+                transcript.move_current(-1)
+
+    def _stop(self) -> None:
+        if self.stop_any() or self.writing.end_editing():
+            return
+        self._write()
+
+    def stop_any(self) -> bool:
+        """Stop the answer in view. False where none is being written."""
+        room = self.room
+        stopped = room.current is not None and room.conductor.stop(room.current)
+        if stopped:
+            room.tell()
+        return stopped
+
+    def _toggle_sidebar(self) -> None:
         # Wide terminals show it unless it was closed; narrow ones hide it unless it was opened.
         narrow = self.has_class("-narrow")
         self.toggle_class("-open" if narrow else "-closed")
@@ -429,38 +351,9 @@ class ChatScreen(GuardedScreen[None]):
             # After the style has been applied: what is not displayed cannot take the focus.
             self.call_after_refresh(self.query_one(Sidebar).focus_conversations)
         elif narrow or self.has_class("-closed"):
-            self.query_one(Composer).focus()
+            self._write()
 
-    def _leave_sidebar(self) -> None:
-        self.remove_class("-open")
-        self.query_one(Composer).focus()
-
-    def action_help(self) -> None:
+    def _help(self) -> None:
         from app.tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen())
-
-    def action_theme(self) -> None:
-        self.app.action_change_theme()
-
-    def action_command_palette(self) -> None:
-        self.app.action_command_palette()
-
-    async def action_quit(self) -> None:
-        await self.app.action_quit()
-
-    def _guarded(self, act: Callable[[], None]) -> None:
-        """Do what the store may refuse, and say so where it does."""
-        try:
-            act()
-        except QuietlyError as error:
-            self._say(str(error), wrong=True)
-
-    def _say(self, sentence: str, title: str = "", wrong: bool = False) -> None:
-        self.app.notify(
-            sentence,
-            title=title,
-            severity="error" if wrong else "information",
-            timeout=10 if wrong else 6,
-            markup=False,
-        )
+        self.app.push_screen(HelpScreen(self._own_keys()))

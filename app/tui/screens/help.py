@@ -1,5 +1,6 @@
 """The help: every key and what it does, read from the table of actions."""
 
+from collections.abc import Mapping
 from itertools import groupby
 from typing import ClassVar
 
@@ -10,22 +11,31 @@ from textual.content import Content
 from textual.widgets import Static
 
 from app.assets import asset
-from app.tui.actions import ACTIONS
+from app.tui.actions import ACTIONS, keys_shown
 from app.tui.screens.guarded import GuardedModal
 
 _WRITING = (
     ("Enter", "Send"),
     ("Ctrl+J, Shift+Enter", "Begin a new line"),
+    ("↑ ↓", "On the first and last line: what you asked before"),
+    ("Option+← →", "A word back and forth; with Shift it selects"),
     ("Ctrl+A, Ctrl+E", "Start and end of the line"),
     ("Ctrl+Z, Ctrl+Y", "Undo and redo"),
+    ("/", "Commands by name; Tab completes"),
     ("Ctrl+C", "Copy the selection, or stop the answer; twice quits"),
+)
+_READING = (
+    ("J K", "To the next message and the one before"),
+    ("← →", "To the other versions of a message"),
+    ("Space", "Show or hide the reasoning"),
+    ("Enter", "Everything that can be done with the message"),
+    ("Page up, Page down", "Leaf through the conversation"),
 )
 _LISTS = (
     ("Tab, Shift+Tab", "From one part of the window to the next"),
     ("↑ ↓ Enter", "Choose; a click does the same"),
-    ("R", "Rename the conversation under the cursor"),
-    ("D, Delete", "Delete it, after a question"),
-    ("Page up, Page down", "Leaf through the conversation"),
+    ("/", "Narrow the conversations by title"),
+    ("R, P, D", "Rename, pin, delete what is under the cursor"),
 )
 _COLUMN = 22
 
@@ -34,23 +44,24 @@ def _row(keys: str, says: str) -> Content:
     return Content.assemble("  ", (keys.ljust(_COLUMN), "bold $text-accent"), says)
 
 
-def help_text() -> Content:
-    """The whole help as styled text."""
-    blocks = [_block("Writing", _WRITING)]
+def help_text(keymap: Mapping[str, str]) -> Content:
+    """The whole help as styled text; `keymap` has the person's own keys."""
+    blocks = [_block("Composer", _WRITING)]
     for group, members in groupby(ACTIONS, key=lambda action: action.group):
         blocks.append(
             _block(
                 group,
                 [
                     (
-                        ", ".join(part for part in (action.shown, action.typed) if part),
+                        ", ".join(part for part in (keys_shown(action, keymap), action.typed) if part),
                         action.label.rstrip("…"),
                     )
                     for action in members
                 ],
             )
         )
-    blocks.append(_block("Lists", _LISTS))
+    blocks.append(_block("In the messages", _READING))
+    blocks.append(_block("In the lists", _LISTS))
     return Content("\n\n").join(blocks)
 
 
@@ -66,11 +77,16 @@ class HelpScreen(GuardedModal[None]):
         Binding("escape,q,enter,f1,ctrl+underscore,ctrl+slash", "leave", "Close", show=False, id="help.close"),
     ]
 
+    def __init__(self, keymap: Mapping[str, str]) -> None:
+        """`keymap`: by an action's id the keys it stands on instead of its own."""
+        super().__init__()
+        self._keymap = keymap
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help") as page:
             page.border_title = "Help"
             page.border_subtitle = "Esc closes"
-            yield Static(help_text())
+            yield Static(help_text(self._keymap))
 
     def on_mount(self) -> None:
         self.query_one("#help").focus()

@@ -39,6 +39,14 @@ Transcript {
     & > .transcript--user { color: $text-primary; text-style: bold; }
     & > .transcript--user-bar { color: $primary; }
     & > .transcript--assistant { color: $text-accent; text-style: bold; }
+    & > .transcript--switch { color: $text-primary; text-style: bold; }
+    & > .transcript--place { color: $text-muted; }
+    & > .transcript--menu { color: $text-muted; text-style: bold; }
+    & > .transcript--attachment { color: $text-secondary; }
+    & > .transcript--above { color: $text-warning; text-style: italic; }
+    & > .transcript--current { color: $text-success; text-style: bold; }
+    & > .transcript--found { color: $text; background: $warning-muted; text-style: underline; }
+    & > .transcript--present { color: $text; background: $warning-muted; text-style: bold underline reverse; }
     & > .transcript--fold { color: $text-muted; text-style: italic; }
     & > .transcript--reasoning { color: $text-muted; }
     & > .transcript--reasoning-bar { color: $text-disabled; }
@@ -51,7 +59,9 @@ Transcript {
         & > .transcript--target, & > .transcript--rule, & > .transcript--code-label,
         & > .transcript--code-comment,
         & > .transcript--fold, & > .transcript--reasoning, & > .transcript--reasoning-bar,
-        & > .transcript--notice, & > .transcript--note, & > .transcript--code-edge { text-style: dim; }
+        & > .transcript--notice, & > .transcript--note, & > .transcript--code-edge,
+        & > .transcript--place { text-style: dim; }
+        & > .transcript--found, & > .transcript--present { color: ansi_default; background: ansi_default; }
     }
 }
 """
@@ -64,6 +74,8 @@ PARTS = (
     *("code", "code-edge", "code-label", "code-copy"),
     *("code-keyword", "code-type", "code-name", "code-string", "code-number", "code-comment", "code-deleted"),
     *("user", "user-bar", "assistant", "notice"),
+    *("switch", "place", "menu", "attachment", "above", "current"),
+    *("found", "present"),
     *("fold", "reasoning", "reasoning-bar"),
     *("note", "error", "below"),
 )

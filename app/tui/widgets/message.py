@@ -1,19 +1,19 @@
-"""One message of the transcript as rows: who speaks, the folded reasoning, the text, the note below.
+"""One message of the transcript as rows: who speaks, what came along, the folded reasoning, the text, the note below.
 
 Every text is made safe here, before anything else looks at it. Knows the palette's parts, not their colours,
 and nothing of scrolling.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
 
 from app.chat.text import visible
-from app.tui.markdown.live import LiveMarkdown
-from app.tui.markdown.render import Code, Prefix, Renderer
-from app.tui.markdown.rows import Palette, Row, flow
+from app.tui.markdown.render import Prefix, Renderer
+from app.tui.markdown.rows import Palette, Row, Run, cells, flow
+from app.tui.markdown.spots import hot
 
 READING_WIDTH = 100
 """Cells of text in a row at most: longer lines are hard to follow back."""
@@ -26,15 +26,16 @@ _THINKING_CHUNK = 2_000
 Form = Literal["folded", "open", "thinking"]
 """How reasoning is shown: as one line, whole, or by its last rows while the answer has not begun."""
 
-ENDINGS = ("stopped", "interrupted")
-"""Notes that are no error."""
+MENU = "⋯"
 
 
 @dataclass(frozen=True)
 class Entry:
     """A message as the transcript is given it: raw text, made safe when shown.
 
-    `note` is what there is to say about its end: "stopped", "interrupted", or a sentence about what failed.
+    `note` is what there is to say about its end: "stopped", "interrupted", or a sentence; `wrong` where it failed.
+    `place` (2, 3) makes it the second of three answers, or questions, that stand beside each other. `attachments`
+    are finished words, a line each; `above` is said over the message and is no part of it.
     """
 
     key: int
@@ -43,15 +44,35 @@ class Entry:
     text: str
     reasoning: str = ""
     note: str = ""
+    wrong: bool = False
+    place: tuple[int, int] = (1, 1)
+    attachments: tuple[str, ...] = ()
+    above: str = ""
+    edited: bool = False
+
+
+class Span(NamedTuple):
+    """Rows from `first` up to, not including, `stop`."""
+
+    first: int
+    stop: int
+
+
+NOWHERE = Span(0, 0)
 
 
 @dataclass
 class Rendered:
-    """A message's rows for one width and palette; `fold` is the row that folds its reasoning."""
+    """A message's rows for one width and palette, and which of them are what."""
 
     rows: list[Row]
-    codes: list[Code] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+    heading: int = 0
+    """The first row of the message itself: what is said above it comes before."""
     fold: int | None = None
+    """The row that folds its reasoning."""
+    reasoning: Span = NOWHERE
+    text: Span = NOWHERE
 
 
 def text_width(width: int) -> int:
@@ -67,7 +88,8 @@ def estimate(entry: Entry, width: int, unfolded: bool) -> int:
         rows += 2
         if unfolded:
             rows += entry.reasoning.count("\n") + len(entry.reasoning) // room
-    return rows + bool(entry.note)
+    above = 1 + len(entry.above) // room if entry.above else 0
+    return rows + above + len(entry.attachments) + (2 if entry.note else 0)
 
 
 def render(
@@ -80,7 +102,7 @@ def render(
     colours: bool = True,
 ) -> Rendered:
     """All rows of a finished message. Without `colours` code is not highlighted: same rows, sooner."""
-    page = _Page(entry, width, palette)
+    page = Page(entry, width, palette)
     if entry.reasoning:
         page.reasoning(entry.reasoning, "open" if unfolded else "folded", seconds)
     body = Renderer(page.width, palette, page.margin, colours)
@@ -90,73 +112,11 @@ def render(
     elif text:
         body.plain(text, palette["notice" if entry.role == "notice" else "text"])
     page.body(body.rows, body.codes)
-    page.note(entry.note)
+    page.note(entry.note, entry.wrong)
     return page.rendered
 
 
-class Live:
-    """An answer that is still being written. `update` takes all of its text so far."""
-
-    def __init__(self, width: int, palette: Palette) -> None:
-        self._width = width
-        self._palette = palette
-        self._raw = ""
-        self._safe = ""
-        self._markdown = self._fresh()
-
-    def _fresh(self) -> LiveMarkdown:
-        margin = Prefix(MARGIN, self._palette["text"], decoration=True)
-        return LiveMarkdown(text_width(self._width), self._palette, margin)
-
-    def update(self, entry: Entry, unfolded: bool, seconds: float | None) -> Rendered:
-        """Its rows now; `seconds` is how long it thought, None while it still does."""
-        if not entry.text.startswith(self._raw):
-            self._raw = self._safe = ""
-            self._markdown = self._fresh()
-        self._safe += visible(entry.text[len(self._raw) :])
-        self._raw = entry.text
-        self._markdown.update(self._safe)
-        page = _Page(entry, self._width, self._palette)
-        if entry.reasoning:
-            form: Form = "open" if unfolded else "folded" if self._safe else "thinking"
-            page.reasoning(entry.reasoning, form, seconds)
-        page.body(self._markdown.rows, self._markdown.codes)
-        page.note("")
-        return page.rendered
-
-
-class Shown:
-    """An entry in the transcript: how it is shown now, and what it was rendered to."""
-
-    __slots__ = ("_live", "answered", "began", "entry", "exact", "rendered", "serial", "streaming", "unfolded")
-
-    def __init__(self, entry: Entry, serial: int) -> None:
-        self.entry = entry
-        self.serial = serial
-        self.rendered: Rendered | None = None
-        self.exact = False
-        """Whether its height is known and no estimate."""
-        self.unfolded = False
-        self.streaming = False
-        self.began: float | None = None
-        self.answered: float | None = None
-        """When a live answer's reasoning and its answer began, by the monotonic clock."""
-        self._live: Live | None = None
-
-    def render(self, width: int, palette: Palette, *, colours: bool = True) -> Rendered:
-        """Its rows, made anew; of a live answer only what has changed."""
-        seconds = None if self.began is None or self.answered is None else self.answered - self.began
-        if self.streaming:
-            self._live = self._live or Live(width, palette)
-            return self._live.update(self.entry, self.unfolded, seconds)
-        return render(self.entry, width, palette, unfolded=self.unfolded, seconds=seconds, colours=colours)
-
-    def forget(self) -> None:
-        """Width, palette or text are others now."""
-        self.rendered = self._live = None
-
-
-class _Page:
+class Page:
     """The rows of a message in the making, from top to bottom."""
 
     def __init__(self, entry: Entry, width: int, palette: Palette) -> None:
@@ -165,9 +125,47 @@ class _Page:
         left, part = (BAR, "user-bar") if entry.role == "user" else (MARGIN, "text")
         self.margin = Prefix(left, palette[part], decoration=True)
         self.rendered = Rendered([])
-        heading = visible(entry.heading).replace("\n", " ")
-        if heading:
-            self._flow(heading, palette[entry.role])
+        if entry.above:
+            self._flow(f"↑ {visible(entry.above)}", palette["above"], Prefix(MARGIN, palette["text"]))
+        self.rendered.heading = len(self.rendered.rows)
+        self._heading(entry)
+        for attachment in entry.attachments:
+            self._flow(f"+ {visible(attachment)}", palette["attachment"])
+
+    def _heading(self, entry: Entry) -> None:
+        """Who speaks, and behind it what can be done: decoration, which is neither selected nor copied."""
+        name = visible(entry.heading).replace("\n", " ")
+        if name:
+            self._flow(name, self._palette[entry.role])
+        if entry.role == "notice":
+            return
+        rows = self.rendered.rows
+        if not name:
+            rows.append(Row([self.margin.rest], 2, 2))
+        for control in self._controls(entry):
+            size = sum(cells(text) for text, _ in control)
+            used = sum(cells(segment.text) for segment in rows[-1].segments)
+            if used + 2 + size > self.width:
+                rows.append(Row([self.margin.rest], 2, 2))
+                used = self.margin.cells
+            gap = "  " if used > self.margin.cells else ""
+            if used + len(gap) + size <= self.width:
+                added = [Segment(text, style) for text, style in ((gap, self._palette["text"]), *control) if text]
+                rows[-1] = rows[-1]._replace(segments=[*rows[-1].segments, *added])
+
+    def _controls(self, entry: Entry) -> list[list[Run]]:
+        """The branch switch, the mark of an edited answer, the menu; an arrow that leads nowhere is not drawn."""
+        palette = self._palette
+        at, count = entry.place
+        controls: list[list[Run]] = []
+        if count > 1:
+            back = ("‹ ", hot(palette["switch"], "branch", -1)) if at > 1 else ("  ", palette["text"])
+            on = (" ›", hot(palette["switch"], "branch", 1)) if at < count else ("  ", palette["text"])
+            controls.append([back, (f"{at}/{count}", palette["place"]), on])
+        if entry.edited:
+            controls.append([("edited", palette["note"])])
+        controls.append([(MENU, hot(palette["menu"], "menu"))])
+        return controls
 
     def reasoning(self, text: str, form: Form, seconds: float | None) -> None:
         """The reasoning: one line about it, and below that none, all, or the end of it."""
@@ -181,7 +179,7 @@ class _Page:
             text = text[cut:]
         rows = self.rendered.rows
         self.rendered.fold = len(rows)
-        self._flow(f"{'▸' if form == 'folded' else '▾'} {title}", self._palette["fold"])
+        self._flow(f"{'▸' if form == 'folded' else '▾'} {title}", hot(self._palette["fold"], "fold"))
         if form != "folded":
             bar = Segment("┊ ", self._palette["reasoning-bar"])
             runs = [(visible(text.strip()), self._palette["reasoning"])]
@@ -189,26 +187,30 @@ class _Page:
                 Row([self.margin.rest, bar, *segments], 4, 4 + _letters(segments), join)
                 for segments, join in flow(runs, self.width - 4)
             ]
+            first = len(rows)
             rows += found[-THINKING_ROWS:] if form == "thinking" else found
+            self.rendered.reasoning = Span(first, len(rows))
         rows.append(self._blank())
 
-    def body(self, rows: list[Row], codes: list[Code]) -> None:
-        above = len(self.rendered.rows)
+    def body(self, rows: list[Row], codes: list[str]) -> None:
+        first = len(self.rendered.rows)
         self.rendered.rows += rows
-        self.rendered.codes = [Code(code.first + above, code.last + above, code.text) for code in codes]
+        self.rendered.codes = codes
+        self.rendered.text = Span(first, first + len(rows))
 
-    def note(self, note: str) -> None:
+    def note(self, note: str, wrong: bool) -> None:
         """How it ended, if there is something to say, and the blank row between messages."""
         if note:
             if self.rendered.rows:
                 self.rendered.rows.append(self._blank())
-            sign, part = ("■", "note") if note in ENDINGS else ("✗", "error")
+            sign, part = ("✗", "error") if wrong else ("■", "note")
             self._flow(f"{sign} {visible(note)}", self._palette[part])
         self.rendered.rows.append(self._blank())
 
-    def _flow(self, text: str, style: Style) -> None:
-        for segments, join in flow([(text, style)], self.width - self.margin.cells):
-            row = Row([self.margin.rest, *segments], 2, 2 + _letters(segments), join)
+    def _flow(self, text: str, style: Style, margin: Prefix | None = None) -> None:
+        left = margin or self.margin
+        for segments, join in flow([(text, style)], self.width - left.cells):
+            row = Row([left.rest, *segments], 2, 2 + _letters(segments), join)
             self.rendered.rows.append(row)
 
     def _blank(self) -> Row:

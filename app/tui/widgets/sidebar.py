@@ -1,36 +1,37 @@
-"""Two lists: the models of this machine and the conversations, newest first.
+"""Two lists: the models of this machine and the conversations, pinned ones first, then newest first.
 
 It is given rows of finished words and posts what was chosen; it knows no store and no engine. Names are data:
-they are made safe here and never parsed as markup. Marks are signs, not colours alone.
+they are made safe where they are drawn and never parsed as markup. Marks are signs, not colours alone.
 """
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Sequence
 from itertools import groupby
 from typing import ClassVar, Literal
 
 import msgspec
-from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Input, Static
 
-from app.chat.text import one_line
+from app.chat.text import visible
+from app.tui.widgets.rows import Row, Rows
 
 ModelState = Literal["idle", "loading", "loaded", "problem"]
 
-_MARKS: dict[ModelState, tuple[str, str]] = {
+_SIGNS: dict[ModelState, tuple[str, str]] = {
     "idle": ("○", "$foreground 60%"),
     "loading": ("◌", "$text-accent"),
     "loaded": ("●", "$text-success"),
     "problem": ("!", "$text-error"),
 }
-_CHOSEN = "▸"
-_WIDTH = 27
-"""Cells of a row: the sidebar's width without its border, padding and scrollbar."""
+_PINNED = (" ◆", "$text-accent")
+_WRITING = (" ✎", "$text-accent")
+_TEMPORARY = (" not stored", "")
+PINNED = "Pinned"
 
 
 class ModelRow(msgspec.Struct, frozen=True):
@@ -52,90 +53,94 @@ class ConversationRow(msgspec.Struct, frozen=True):
     day: str
     writing: bool = False
     """An answer is being written in it."""
+    pinned: bool = False
+    temporary: bool = False
+    """It lives in memory alone."""
 
 
-def _model_line(row: ModelRow) -> Content:
-    sign, colour = _MARKS[row.state]
-    detail = f" {row.detail}" if row.detail else ""
-    room = _WIDTH - 4 - cell_len(detail)
-    return Content.assemble(
-        (_CHOSEN if row.chosen else " ", "$text-accent"),
-        (sign, colour),
-        " ",
-        (set_cell_size(one_line(row.name, room), room), "bold" if row.chosen else ""),
-        (detail, "$foreground 60%"),
-    )
+def folded(title: str) -> str:
+    """`title` as it is compared: safe, without regard to case, to width or to how accents are composed."""
+    # Folding case can take a text out of its normal form.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible(title)).casefold())
 
 
-def _conversation_line(row: ConversationRow, current: bool) -> Content:
-    room = _WIDTH - 2 - (2 if row.writing else 0)
-    return Content.assemble(
-        (_CHOSEN if current else " ", "$text-accent"),
-        " ",
-        (set_cell_size(one_line(row.title, room), room), "bold" if current else ""),
-        (" …", "$text-accent") if row.writing else "",
-    )
+def matching(rows: Sequence[ConversationRow], query: str) -> list[ConversationRow]:
+    """Those of `rows`, in their order, whose title contains `query`."""
+    sought = folded(query.strip())
+    return [row for row in rows if sought in folded(row.title)]
 
 
-class _Rows(OptionList):
-    """An option list whose cursor stays on its row when the rows are told anew."""
-
-    marked: str | None = None
-    """The option that the cursor stands on when the list is entered."""
-
-    def on_focus(self) -> None:
-        if self.highlighted is None:
-            ids = [option.id for option in self.options]
-            if self.marked in ids:
-                self.highlighted = ids.index(self.marked)
-            else:
-                self.action_first()
-
-    def tell(self, options: Iterable[Option], marked: str | None) -> None:
-        told, self.marked = list(options), marked
-        held = self.highlighted_option.id if self.highlighted_option is not None else None
-        same = [option.id for option in told] == [option.id for option in self.options]
-        if same:
-            for index, option in enumerate(told):
-                if option.prompt != self.options[index].prompt:
-                    self.replace_option_prompt_at_index(index, option.prompt)
-            return
-        self.clear_options()
-        self.add_options(told)
-        ids = [option.id for option in told if not option.disabled]
-        if held in ids and held is not None:
-            self.highlighted = self.get_option_index(held)
+def _model_row(row: ModelRow) -> Row:
+    detail = ((f" {row.detail}", ""),) if row.detail else ()
+    return Row(row.key, row.name, _SIGNS[row.state], detail, row.chosen)
 
 
-class ModelList(_Rows):
+def _conversation_row(row: ConversationRow, current: int | None) -> Row:
+    after = (_TEMPORARY,) if row.temporary else ()
+    if row.pinned:
+        after = (*after, _PINNED)
+    if row.writing:
+        after = (*after, _WRITING)
+    return Row(str(row.key), row.title, after=after, marked=row.key == current)
+
+
+class ModelList(Rows):
     """The installed models; the last row adds another."""
 
 
-class ConversationList(_Rows):
-    """The conversations under the day they were last changed."""
+class ConversationList(Rows):
+    """The conversations under the day they were last changed; pinned ones on top."""
 
+    TAIL = "⋯"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("delete,backspace,d", "delete", "Delete", show=False, id="sidebar.delete"),
-        Binding("r", "rename", "Rename", show=False, id="sidebar.rename"),
+        Binding("delete,backspace,d", "ask('delete')", "Delete", show=False, id="sidebar.delete"),
+        Binding("r", "ask('rename')", "Rename", show=False, id="sidebar.rename"),
+        Binding("p", "ask('pin')", "Pin", show=False, id="sidebar.pin"),
+        Binding("m", "ask('menu')", "Everything else", show=False, id="sidebar.menu"),
     ]
 
-    def action_delete(self) -> None:
-        if (key := self.under_cursor()) is not None:
-            self.post_message(Sidebar.DeleteAsked(key))
+    def action_ask(self, what: str) -> None:
+        """Post what is asked of the conversation under the cursor."""
+        key = self.under_cursor()
+        if key is not None:
+            kinds: dict[str, type[Sidebar._OnConversation]] = {
+                "delete": Sidebar.DeleteAsked,
+                "rename": Sidebar.RenameAsked,
+                "pin": Sidebar.PinAsked,
+                "menu": Sidebar.MenuAsked,
+            }
+            self.post_message(kinds[what](int(key)))
 
-    def action_rename(self) -> None:
-        if (key := self.under_cursor()) is not None:
-            self.post_message(Sidebar.RenameAsked(key))
+    def clicked_aside(self) -> None:
+        self.action_ask("menu")
 
-    def under_cursor(self) -> int | None:
-        option = self.highlighted_option
-        return int(option.id) if option is not None and option.id is not None else None
+
+class FilterLine(Input):
+    """Narrows the conversations by title, and moves their cursor meanwhile."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", "Up", show=False, id="filter.up"),
+        Binding("down", "move(1)", "Down", show=False, id="filter.down"),
+    ]
+
+    class Moved(Message):
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
+    def action_move(self, step: int) -> None:
+        self.post_message(self.Moved(step))
 
 
 class Sidebar(Vertical):
     """Models above, conversations below."""
 
     ADD = "add"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # Acted on before the next key is looked at: what is typed right behind it belongs to the filter.
+        Binding("slash", "filter", "Find by title", show=False, priority=True, id="sidebar.filter"),
+        Binding("escape", "leave_filter", "Show all", show=False, id="sidebar.leave_filter"),
+    ]
 
     class AddModel(Message):
         """The person wants another model."""
@@ -156,13 +161,23 @@ class Sidebar(Vertical):
 
     class DeleteAsked(_OnConversation): ...
 
+    class PinAsked(_OnConversation):
+        """Pin it, or no longer."""
+
+    class MenuAsked(_OnConversation):
+        """Everything that can be done with it."""
+
     def __init__(
         self, conversations: Sequence[ConversationRow] = (), current: int | None = None, id: str | None = None
     ) -> None:
         super().__init__(id=id)
-        self._models = ModelList(id="models", compact=True, markup=False)
-        self._conversations = ConversationList(id="conversations", compact=True, markup=False)
-        self._nothing = Static("Nothing yet", id="no-conversations", markup=False)
+        self._all: Sequence[ConversationRow] = ()
+        self._current: int | None = None
+        self._models = ModelList(id="models")
+        self._conversations = ConversationList(id="conversations")
+        self._nothing = Static("", id="no-conversations", markup=False)
+        self._filter = FilterLine(placeholder="Find by title", id="filter", compact=True, max_length=200)
+        self._filter.display = False
         # The list is filled before the first frame, so that it is on it.
         self.show_conversations(conversations, current)
 
@@ -170,36 +185,96 @@ class Sidebar(Vertical):
         yield Static("Models", classes="heading", markup=False)
         yield self._models
         yield Static("Conversations", classes="heading", markup=False)
+        yield self._filter
         yield self._nothing
         yield self._conversations
 
     def show_models(self, rows: Sequence[ModelRow]) -> None:
         """Replace the models."""
-        options = [Option(_model_line(row), id=row.key) for row in rows]
-        add = Option(Content.styled("  + add a model", "$foreground 60%"), id=self.ADD)
-        self._models.tell([*options, add], next((row.key for row in rows if row.chosen), None))
+        self._models.tell([*map(_model_row, rows), Row(self.ADD, "add a model", ("+", "$foreground 60%"))])
 
     def show_conversations(self, rows: Sequence[ConversationRow], current: int | None) -> None:
         """Replace the conversations, given newest first; `current` is marked."""
-        options: list[Option] = []
-        for day, members in groupby(rows, key=lambda row: row.day):
-            options.append(Option(Content.styled(day, "$foreground 60% italic"), disabled=True))
-            options.extend(Option(_conversation_line(row, row.key == current), id=str(row.key)) for row in members)
-        self._conversations.tell(options, None if current is None else str(current))
-        self._conversations.display = bool(options)
-        self._nothing.display = not options
+        self._all, self._current = rows, current
+        self._narrow()
+
+    def _narrow(self) -> None:
+        """Show those conversations that the filter lets through."""
+        query = self._filter.value.strip() if self._filter.display else ""
+        shown = matching(self._all, query) if query else self._all
+        told: list[Row] = []
+        if pinned := [_conversation_row(row, self._current) for row in shown if row.pinned]:
+            told = [Row(None, PINNED), *pinned]
+        for day, members in groupby((row for row in shown if not row.pinned), key=lambda row: row.day):
+            told.append(Row(None, day))
+            told.extend(_conversation_row(row, self._current) for row in members)
+        self._conversations.tell(told)
+        self._conversations.display = bool(told)
+        self._nothing.display = not told
+        if not told:
+            self._nothing.update(Content("No title matches" if query else "Nothing yet"))
+
+    # --- where the cursor is ---
 
     def focus_conversations(self) -> None:
         """Put the cursor into the conversations."""
         (self._conversations if self._conversations.display else self._models).focus()
 
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+    def focus_models(self) -> None:
+        """Put the cursor into the models."""
+        self._models.focus()
+
+    # --- the filter ---
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "filter":
+            return not self._filter.has_focus  # where a slash is a letter
+        return action != "leave_filter" or self._filter.display
+
+    def action_filter(self) -> None:
+        if self._all:
+            self._filter.display = True
+            self.screen.set_focus(self._filter)
+
+    def action_leave_filter(self) -> None:
+        self._end_filter()
+        self.focus_conversations()
+
+    def _end_filter(self) -> None:
+        self._filter.value = ""
+        self._filter.display = False
+        self._narrow()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if event.option_id is None:
-            return
-        if event.option_list is self._conversations:
-            self.post_message(self.ConversationChosen(int(event.option_id)))
-        elif event.option_id == self.ADD:
+        self._narrow()
+        if self._filter.value.strip():
+            self._conversations.reset()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._conversations.action_choose()
+
+    def on_filter_line_moved(self, event: FilterLine.Moved) -> None:
+        event.stop()
+        self._conversations.action_move(event.step)
+
+    def on_descendant_focus(self) -> None:
+        self._conversations.led = self._filter.has_focus
+
+    def on_descendant_blur(self) -> None:
+        # Told late: by now the filter may be what has the focus.
+        self._conversations.led = self._filter.has_focus
+        if not self._filter.has_focus and not self._filter.value.strip():
+            self._filter.display = False
+
+    def on_rows_chosen(self, event: Rows.Chosen) -> None:
+        event.stop()
+        if event.rows is self._conversations:
+            self.post_message(self.ConversationChosen(int(event.key)))
+            if self._filter.display:
+                self._end_filter()
+        elif event.key == self.ADD:
             self.post_message(self.AddModel())
         else:
-            self.post_message(self.ModelChosen(event.option_id))
+            self.post_message(self.ModelChosen(event.key))

@@ -1,64 +1,50 @@
-"""The transcript: one widget that shows a conversation of any length.
+"""The transcript: what the window and a person do with a conversation that is on the page.
 
-It is virtual: a list of messages with a height each, of which only those around the window are rendered. A
-height is an estimate until its message was first rendered, then exact; whatever becomes exact above the
-window moves the scroll position along, so that what a person reads stays where it is. Idle moments make the
-other heights exact.
+Messages come and go and grow; one of them may be the current one, which keys act on; text is found, selected,
+folded and clicked. How the page scrolls and paints is `app.tui.widgets.reading`'s.
 
-Selection is Textual's: every cell carries an offset of (character, row), where the row counts within its
-message and the message's serial number stands above it, so that an offset stays true while heights elsewhere
-change.
-
-It knows entries (`app.tui.widgets.message`), not the store they come from, and no clipboard.
+It knows entries (`app.tui.widgets.message`), not the store they come from, no clipboard and no browser: what
+others must do is posted.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Offset, Size
 from textual.message import Message as TextualMessage
-from textual.scroll_view import ScrollView
-from textual.scrollbar import ScrollDown, ScrollTo, ScrollUp
 from textual.selection import Selection
-from textual.strip import Strip
-from textual.timer import Timer
-from textual.widget import Widget
 
 from app.tui.markdown.rows import Row, restyled
-from app.tui.widgets.heights import Heights
+from app.tui.markdown.spots import Spot, spot_at, spots
+from app.tui.widgets.finding import Finding
 from app.tui.widgets.look import PARTS, STYLES
-from app.tui.widgets.message import Entry, Rendered, Shown, estimate
+from app.tui.widgets.message import Entry, Rendered, render
+from app.tui.widgets.reading import Reading
+from app.tui.widgets.selecting import selected_text, whole_message, word
+from app.tui.widgets.shown import Shown
 
 __all__ = ["Entry", "Transcript"]
 
-KEPT_ROWS = 6_000
-"""Rendered rows kept beyond those in sight: some 200 messages, a few megabytes."""
-KEPT_STRIPS = 600
-SHARE = 0.12
-"""Of a core: what repainting live answers may take; one that took t is followed by a pause of t / SHARE."""
-IDLE_EVERY = 0.1
-IDLE_BUDGET = 0.006
-"""Seconds: every so often, for so long, heights out of sight are made exact."""
-IDLE_LARGEST = 50_000
-"""Characters; a longer message keeps its estimate until it comes into sight."""
-ROW_BITS = 24
-BELOW = " ↓ more below · End "
+HERE = "❯ "
+BESIDE = "┃ "
+"""What stands in the margin of the current message: at its heading and beside its other rows."""
+
+CLEAR = Style(dim=False)
+"""What is found is never dim, whatever it stands in."""
 
 
-class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
+class Transcript(Reading, can_focus=True, inherit_bindings=False):
     """A conversation: finished entries by `show`, `add`, `update`, `discard`; a live one by `stream`, `finish`.
 
     A key that is not shown is passed over: what it belongs to may have been left a moment ago.
     """
 
-    ALLOW_SELECT = True
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"transcript--{part}" for part in PARTS}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_up", "Up", show=False, id="transcript.up"),
@@ -67,111 +53,110 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("pagedown", "page_down", "Page down", show=False, id="transcript.page-down"),
         Binding("home", "scroll_home", "First message", show=False, id="transcript.home"),
         Binding("end", "scroll_end", "Latest message", show=False, id="transcript.end"),
+        Binding("j", "move_current(1)", "Next message", show=False, id="transcript.next"),
+        Binding("k", "move_current(-1)", "Previous message", show=False, id="transcript.previous"),
+        Binding("left", "branch(-1)", "Previous version", show=False, id="transcript.branch-back"),
+        Binding("right", "branch(1)", "Next version", show=False, id="transcript.branch-on"),
         Binding("space", "toggle_reasoning", "Show or hide reasoning", show=False, id="transcript.reasoning"),
+        Binding("enter", "menu", "What can be done with the message", show=False, id="transcript.menu"),
     ]
     DEFAULT_CSS = STYLES
 
     class CopyRequested(TextualMessage):
-        """Someone asked to copy `text`, raw: a code block."""
+        """Someone asked to copy `text`, raw; `what` it is: "code"."""
 
-        def __init__(self, transcript: "Transcript", text: str) -> None:
+        def __init__(self, text: str, what: str) -> None:
             super().__init__()
-            self.transcript = transcript
             self.text = text
+            self.what = what
 
-        @property
-        def control(self) -> "Transcript":
-            return self.transcript
+    class BranchRequested(TextualMessage):
+        """Someone asked for the version before (`step` -1) or after (1) the message `key`; there is one."""
+
+        def __init__(self, key: int, step: int) -> None:
+            super().__init__()
+            self.key = key
+            self.step = step
+
+    class MenuRequested(TextualMessage):
+        """Someone asked what can be done with the message `key`."""
+
+        def __init__(self, key: int) -> None:
+            super().__init__()
+            self.key = key
+
+    class LinkRequested(TextualMessage):
+        """Someone clicked a link of a message: `url` is of any scheme, and nothing about it was checked."""
+
+        def __init__(self, url: str) -> None:
+            super().__init__()
+            self.url = url
+
+    class SelectionMade(TextualMessage):
+        """The mouse has selected `text`, which is not empty."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
 
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(name=name, id=id, classes=classes)
-        self._messages: list[Shown] = []
-        self._by_key: dict[int, Shown] = {}
-        self._heights = Heights()
-        self._serial = 0
-        self._width = 0
-        self._palette: dict[str, Style] = {}
-        self._palette_stale = True
-        self._kept: OrderedDict[int, Shown] = OrderedDict()
-        self._strips: OrderedDict[int, tuple[Row, Strip]] = OrderedDict()
-        self._following = True
-        self._news = False
-        self._settling = False
-        # While the window is being resized: the message that was at its top, and how much of it stood above.
-        self._held: tuple[Shown, int] | None = None
-        self._pending: set[int] = set()
-        self._repaint: Timer | None = None
-        self._repaint_after = 0.0
-        self._idle: Timer | None = None
-        self._sweep = 0
-        self._busy_until = 0.0
+        self._current: Shown | None = None
+        self._finding: Finding | None = None
 
-    # What the window calls.
-
-    @property
-    def following(self) -> bool:
-        """Whether the end is kept in sight as text arrives."""
-        return self._following
+    # Messages.
 
     def show(self, entries: Iterable[Entry]) -> None:
-        """Replace everything and go to the end."""
+        """Replace everything and go to the end; no message is current."""
         self._clear_selection()
-        self._messages = [self._message(entry) for entry in entries]
-        self._by_key = {message.entry.key: message for message in self._messages}
+        self._current = None
+        self._pages.replace(entries)
         self._pending.clear()
-        self._kept.clear()
         self._strips.clear()
-        self._estimate_all()
         self.follow()
 
     def add(self, entry: Entry) -> None:
         """Append a message."""
-        if entry.key in self._by_key:
+        if self._pages.get(entry.key) is not None:
             self.update(entry)
             return
-        message = self._message(entry)
-        self._messages.append(message)
-        self._by_key[entry.key] = message
-        self._heights.append(estimate(entry, self._width, False))
-        self._sweep = len(self._messages)
+        self._pages.add(entry)
         self._news = not self._following
         self._settle()
 
     def update(self, entry: Entry) -> None:
         """Show `entry` in place of the one with its key."""
-        message = self._by_key.get(entry.key)
+        message = self._pages.get(entry.key)
         if message is None:
             return
         place = self._place()
         message.entry = entry
         message.streaming = False
         self._pending.discard(entry.key)
-        self._forget(message)
+        self._pages.forget(message)
         self._settle(place)
 
     def discard(self, key: int) -> None:
         """Take a message away."""
-        message = self._by_key.pop(key, None)
+        message = self._pages.get(key)
         if message is None:
             return
         place = self._place()
-        index = self._index(message)
-        self._drop(message)
+        index = self._pages.remove(message)
         self._pending.discard(key)
-        del self._messages[index]
-        self._heights.remove(index)
-        self._sweep = min(self._sweep, len(self._messages))
+        if message is self._current:
+            self._current = None
         if place is not None:
             at, row = place
             if index < at:
                 place = at - 1, row
             elif index == at:
-                place = (min(at, len(self._messages) - 1), 0) if self._messages else None
+                place = (min(at, len(self._pages) - 1), 0) if len(self._pages) else None
         self._settle(place)
 
     def stream(self, key: int, text: str, reasoning: str = "") -> None:
         """The text so far of the live answer `key`. Cheap at any rate: it is painted when there is time."""
-        message = self._by_key.get(key)
+        message = self._pages.get(key)
         if message is None:
             return
         now = monotonic()
@@ -190,403 +175,302 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
 
     def finish(self, entry: Entry) -> None:
         """The live answer is complete: render it whole, as it will be shown from now on."""
-        message = self._by_key.get(entry.key)
+        message = self._pages.get(entry.key)
         if message and message.began is not None and message.answered is None:
             message.answered = monotonic()
         self.update(entry)
 
-    def follow(self) -> None:
-        """Go to the end and stay there as text arrives."""
-        self._following = True
-        self._news = False
-        self._settle()
-
     def toggle_reasoning(self, key: int) -> None:
         """Unfold or fold the reasoning of a message."""
-        message = self._by_key[key]
+        message = self._pages.get(key)
+        if message is not None:
+            self._fold(message, not message.unfolded)
+
+    def _fold(self, message: Shown, unfolded: bool) -> None:
         place = self._place()
-        message.unfolded = not message.unfolded
+        message.unfolded = unfolded
         if message.streaming:
-            self._pending.add(key)
+            self._pending.add(message.entry.key)
             self._paint_live(place)
         else:
-            self._forget(message)
+            self._pages.forget(message)
             self._settle(place)
 
-    # Messages and their rows.
+    def keys(self) -> list[int]:
+        """The keys of all messages, from first to last."""
+        return [message.entry.key for message in self._pages.messages]
 
-    def _message(self, entry: Entry) -> Shown:
-        self._serial += 1
-        return Shown(entry, self._serial)
+    def entry(self, key: int) -> Entry | None:
+        """The message `key` as it is shown now."""
+        message = self._pages.get(key)
+        return message.entry if message is not None else None
 
-    def _index(self, message: Shown) -> int:
-        # Serial numbers ascend, and mostly the message asked for is the last.
-        low, high = 0, len(self._messages) - 1
-        if high >= 0 and self._messages[high] is message:
-            return high
-        while low < high:
-            middle = (low + high) // 2
-            if self._messages[middle].serial < message.serial:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def codes(self, key: int) -> list[str]:
+        """The code blocks of a message, raw, from first to last."""
+        entry = self.entry(key)
+        return _unstyled(entry).codes if entry is not None else []
 
-    def _rows(self, message: Shown) -> Rendered:
-        """The message rendered, from what is kept or anew."""
-        self._kept[message.serial] = message
-        self._kept.move_to_end(message.serial)
-        if message.rendered is None:
-            message.rendered = message.render(self._width, self._colours())
-        return message.rendered
+    def text(self, key: int) -> str:
+        """What a message says as it is shown: without marks, soft wraps undone."""
+        entry = self.entry(key)
+        if entry is None:
+            return ""
+        rendered = _unstyled(entry)
+        rows = rendered.rows[rendered.text.first : rendered.text.stop]
+        return "".join([piece for row in rows for piece in (row.content, row.join)][:-1])
 
-    def _measure(self, index: int) -> int:
-        """The exact height of a message, by rendering it where that was not done yet."""
-        message = self._messages[index]
-        if not message.exact or message.rendered is None:
-            self._heights[index] = len(self._rows(message).rows)
-            message.exact = True
-        return self._heights[index]
+    def links(self, key: int) -> list[str]:
+        """The targets of a message's links, from first to last, each once."""
+        entry = self.entry(key)
+        rows = _unstyled(entry).rows if entry is not None else []
+        found = [spot.value for row in rows for _, _, spot in spots(row) if spot.kind == "link"]
+        return list(dict.fromkeys(map(str, found)))
 
-    def _forget(self, message: Shown) -> None:
-        """The message must be rendered again."""
-        self._drop(message)
-        message.exact = False
-        self._sweep = max(self._sweep, self._index(message) + 1)
-
-    def _drop(self, message: Shown) -> None:
-        message.forget()
-        self._kept.pop(message.serial, None)
-
-    def _trim(self) -> None:
-        """Forget the rows least recently in sight, past `KEPT_ROWS`."""
-        rows = sum(len(message.rendered.rows) for message in self._kept.values() if message.rendered)
-        while rows > KEPT_ROWS and len(self._kept) > 1:
-            _, message = self._kept.popitem(last=False)
-            if message.rendered:
-                rows -= len(message.rendered.rows)
-                message.rendered = None
-
-    def _estimate_all(self) -> None:
-        for message in self._messages:
-            message.exact = False
-        self._heights.replace([estimate(m.entry, self._width, m.unfolded) for m in self._messages])
-        self._sweep = len(self._messages)
-
-    # Where the window stands.
-
-    def _place(self) -> tuple[int, int] | None:
-        """(message, row within it) at the window's top; None where the end is followed or all is empty."""
-        if self._following or not self._messages:
-            return None
-        return self._heights.locate(round(self.scroll_y))
-
-    def _settle(self, place: tuple[int, int] | None = None) -> None:
-        """Make the heights around the window exact and put `place`, or what was there, at its top again."""
-        if not self._width:
+    def jump_to(self, key: int) -> None:
+        """Bring the heading of a message to the top of the window, as far as there is text below it."""
+        message = self._pages.get(key)
+        if message is None or not self._pages.width:
             return
-        height = self.size.height
-        place = place or self._place()
-        if place is None:
-            index, room = len(self._messages), 2 * height
-            while index and room > 0:
-                index -= 1
-                room -= self._measure(index)
-            top = self._heights.total - height
-        else:
-            index, row = place
-            before = self._heights[index]
-            after = self._measure(index)
-            if after != before and row:
-                row = min(row * after // max(before, 1), after - 1)
-            row = min(row, max(after - 1, 0))
-            below, room = index + 1, 2 * height - (after - row)
-            while below < len(self._messages) and room > 0:
-                room -= self._measure(below)
-                below += 1
-            above, room = index, height - row
-            while above and room > 0:
-                above -= 1
-                room -= self._measure(above)
-            top = self._heights.start(index) + row
-        self._move(max(min(top, self._heights.total - height), 0))
-        self._trim()
-        if self._idle is not None and self._sweep:
-            self._idle.resume()
+        self._following = False
+        self._settle((self._pages.index(message), 0))
+        self._following = round(self.scroll_y) >= self.max_scroll_y
 
-    def _move(self, top: int) -> None:
-        size = Size(self.size.width, self._heights.total)
-        self._settling = True
-        try:
-            if size != self.virtual_size:
-                # Not the reactive way: that lays the whole screen out again, for a scroll bar.
-                self.set_reactive(Widget.virtual_size, size)
-                self._scroll_update(size)
-            self.scroll_y = self.scroll_target_y = top
-        finally:
-            self._settling = False
-        if self._following:
-            self._news = False
+    # The current message.
+
+    @property
+    def current(self) -> int | None:
+        """The key of the message that keys act on."""
+        return self._current.entry.key if self._current is not None else None
+
+    def set_current(self, key: int | None) -> None:
+        """Make a message the current one and bring it into sight; None makes none current."""
+        self._current = self._pages.get(key) if key is not None else None
+        if self._current is not None:
+            self._reveal_message(self._current)
         self.refresh()
 
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        super().watch_scroll_y(old_value, new_value)
-        if not self._settling and self._width:
-            self._held = None
-            self._busy_until = monotonic() + 0.2
-            self._following = round(new_value) >= self.max_scroll_y
-            self._settle()
+    def move_current(self, step: int) -> None:
+        """Go to the next (1) or previous (-1) message; from none to the last or first one in sight."""
+        messages = self._pages.messages
+        if self._current is None:
+            seen = self._in_sight()
+            index = seen.stop - 1 if step < 0 else seen.start
+        else:
+            index = self._pages.index(self._current) + step
+        while 0 <= index < len(messages) and messages[index].entry.role == "notice":
+            index += 1 if step > 0 else -1
+        if 0 <= index < len(messages):
+            self.set_current(messages[index].entry.key)
 
-    def on_mount(self) -> None:
-        self._idle = self.set_interval(IDLE_EVERY, self._measure_idly, pause=not self._sweep)
-
-    def on_resize(self) -> None:
-        width = self.size.width
-        if width == self._width or width <= 0:
-            self._settle()
+    def _reveal_message(self, message: Shown) -> None:
+        if not self._pages.width:
             return
-        place = self._place()
-        if place is None:
-            self._held = None
-        elif self._held is None or self._by_key.get(self._held[0].entry.key) is not self._held[0]:
-            self._held = self._messages[place[0]], self._letters_above(place)
-        self._width = width
-        self._clear_selection()
-        for message in self._messages:
-            message.forget()
-        self._kept.clear()
-        self._strips.clear()
-        self._estimate_all()
-        if self._held is not None:
-            index = self._index(self._held[0])
-            place = index, self._row_after(index, self._held[1])
-        self._settle(place)
+        index = self._pages.index(message)
+        height = self._pages.measure(index)
+        room, top = self.size.height, round(self.scroll_y)
+        begin = self._pages.heights.start(index)
+        if height > room and begin <= top and begin + height >= top + room:
+            return  # it fills the window: what is read of it stays
+        # The blank row below it need not be seen.
+        self._reveal(index, 0, max(height - 2, 0))
 
-    def _letters_above(self, place: tuple[int, int]) -> int:
-        """How much of its message, white space aside, stands above `place`: no width changes that."""
-        rows = self._rows(self._messages[place[0]]).rows[: place[1]]
-        return sum(len("".join(row.content.split())) for row in rows)
+    # Finding.
 
-    def _row_after(self, index: int, letters: int) -> int:
-        self._measure(index)
-        for number, row in enumerate(self._rows(self._messages[index]).rows):
-            letters -= len("".join(row.content.split()))
-            if letters < 0:
-                return number
-        return 0
+    def find(self, query: str) -> tuple[int, int]:
+        """Mark `query` wherever it occurs and go to the first one from what is in sight on.
 
-    def _measure_idly(self) -> None:
-        """Make some heights out of sight exact, the latest first, without moving what is in sight."""
-        if monotonic() < self._busy_until or not self._width:
-            return
-        place = self._place()
-        began = perf_counter()
-        while self._sweep and perf_counter() - began < IDLE_BUDGET:
-            self._sweep -= 1
-            message = self._messages[self._sweep]
-            if not (message.exact or message.streaming) and len(message.entry.text) < IDLE_LARGEST:
-                rendered = message.render(self._width, self._colours(), colours=False)
-                self._heights[self._sweep] = len(rendered.rows)
-                message.exact = True
-        if not self._sweep and self._idle is not None:
-            self._idle.pause()
-        self._settle(place)
+        Returns its place among all of them and their number; (0, 0) where there is none.
+        """
+        old, pages = self._finding, self._pages
+        finding = Finding(query)
+        if not finding.needle or not len(pages) or not pages.width:
+            self.end_find()
+            return 0, 0
+        index, at = self._top()[0], (self._top()[1], 0)
+        if old is not None and old.present is not None and (place := self._where(old)) is not None:
+            index, at = place
+        self._finding = finding
+        message = pages.messages[index]
+        marks = finding.marks(message, pages.rows(message))
+        return self._step_to(finding, index, finding.before(message, marks, at), 1)
 
-    def _paint_live(self, place: tuple[int, int] | None = None) -> None:
-        if self._repaint is not None:
-            self._repaint.stop()
-            self._repaint = None
-        if not self._width:
-            return
-        began = perf_counter()
-        place = place or self._place()
-        for key in self._pending:
-            message = self._by_key[key]
-            message.rendered = message.render(self._width, self._colours())
-            index = self._index(message)
-            self._heights[index] = len(message.rendered.rows)
-            message.exact = True
-            self._kept[message.serial] = message
-            self._news |= not self._following
-        self._pending.clear()
-        self._settle(place)
-        self._repaint_after = monotonic() + (perf_counter() - began) / SHARE
+    def find_step(self, step: int) -> tuple[int, int]:
+        """Go to the next (1) or previous (-1) occurrence, round the end; returns as `find` does."""
+        finding, pages = self._finding, self._pages
+        if finding is None or not len(pages) or not pages.width:
+            return 0, 0
+        if finding.present is not None and pages.get(finding.present[0].entry.key) is finding.present[0]:
+            message, ordinal = finding.present
+            return self._step_to(finding, pages.index(message), ordinal + step, step)
+        index, row = self._top()
+        message = pages.messages[index]
+        before = finding.before(message, finding.marks(message, pages.rows(message)), (row, 0))
+        return self._step_to(finding, index, before if step > 0 else before - 1, step)
+
+    def end_find(self) -> None:
+        """Take the marks away; the view stays."""
+        if self._finding is not None:
+            self._finding = None
+            self._following = round(self.scroll_y) >= self.max_scroll_y
+            self.refresh()
+
+    def _step_to(self, finding: Finding, index: int, ordinal: int, step: int) -> tuple[int, int]:
+        pages = self._pages
+        found = finding.seek(pages.messages, index, ordinal, step, pages.rows)
+        self.refresh()
+        if found is None:
+            finding.present = None
+            return 0, 0
+        message = pages.messages[found[0]]
+        finding.present = message, found[1]
+        if found[1] < finding.tally(message).reasoning and not message.unfolded:
+            self._fold(message, True)
+        row = pages.rows(message).heading
+        if (place := self._where(finding)) is not None:
+            row = place[1][0]
+        self._reveal(found[0], row, row, above=self.size.height // 3)
+        # What was found stays in sight, whatever is being written.
+        self._following = False
+        return finding.place(pages.messages)
+
+    def _where(self, finding: Finding) -> tuple[int, tuple[int, int]] | None:
+        """(message index, (row, character)) of the occurrence one stands on, where it can be seen."""
+        if finding.present is None or self._pages.get(finding.present[0].entry.key) is not finding.present[0]:
+            return None
+        message, ordinal = finding.present
+        marks = finding.marks(message, self._pages.rows(message))
+        number = finding.shown_ordinal(message, marks, ordinal)
+        return None if number is None else (self._pages.index(message), marks.first[number])
 
     # Looks.
 
-    def _colours(self) -> dict[str, Style]:
-        """The palette in force; where the theme changed it, what was rendered with the old one is dropped."""
-        if self._palette_stale:
-            self._palette_stale = False
-            palette = {part: self.get_component_rich_style(f"transcript--{part}") for part in PARTS}
-            if palette != self._palette:
-                self._palette = palette
-                self._strips.clear()
-                for message in self._messages:
-                    message.forget()
-        return self._palette
+    def _dressed(self, message: Shown, number: int, row: Row) -> Row:
+        rendered, palette = self._pages.rows(message), self._pages.palette
+        if self._finding is not None:
+            row = self._marked(self._finding, message, rendered, number, row)
+        if message is self._current and row.segments and number >= rendered.heading:
+            heading = number == rendered.heading
+            if heading:
+                row = restyled(row, row.start, row.stop, palette["current"])
+            margin = Segment(HERE if heading else BESIDE, palette["current"])
+            row = row._replace(segments=[margin, *row.segments[1:]])
+        return row
 
-    def notify_style_update(self) -> None:
-        super().notify_style_update()
-        self._palette_stale = True
-
-    def render_line(self, y: int) -> Strip:
-        self._colours()
-        width, height = self.size
-        top = round(self.scroll_y)
-        if self._news and y == height - 1:
-            return self._below(width)
-        if not self._messages or top + y >= self._heights.total:
-            return Strip.blank(width, self.rich_style)
-        index, number = self._heights.locate(top + y)
-        message = self._messages[index]
-        rows = self._rows(message).rows
-        if number >= len(rows):
-            return Strip.blank(width, self.rich_style)
-        row = rows[number]
-        offset = message.serial << ROW_BITS | number
-        selection = self.text_selection
-        if selection is not None and (span := selection.get_span(offset)) is not None:
-            chosen = restyled(row, *row.clip(span), self._selection_style())
-            return self._strip(chosen, width).apply_offsets(0, offset)
-        known = self._strips.get(id(row))
-        strip = known[1] if known else self._strip(row, width)
-        self._strips[id(row)] = row, strip
-        self._strips.move_to_end(id(row))
-        if len(self._strips) > KEPT_STRIPS:
-            self._strips.popitem(last=False)
-        return strip.apply_offsets(0, offset)
-
-    def _strip(self, row: Row, width: int) -> Strip:
-        # Always the full width: a row without a cell would have no offset to select from.
-        return Strip(row.segments).extend_cell_length(width, self.rich_style)
-
-    def _selection_style(self) -> Style:
-        """The theme's ground for selected text; its letters keep their colour unless the theme names one."""
-        whole = self.screen.get_component_rich_style("screen--selection")
-        own = self.screen.get_component_rich_style("screen--selection", partial=True)
-        return Style(color=own.color, bgcolor=whole.bgcolor)
-
-    def _below(self, width: int) -> Strip:
-        label = BELOW[:width]
-        left = max(0, (min(width, 104) - len(label)) // 2)
-        segments = [Segment(" " * left, self.rich_style), Segment(label, self._palette["below"])]
-        return Strip(segments).extend_cell_length(width, self.rich_style)
+    def _marked(self, finding: Finding, message: Shown, rendered: Rendered, number: int, row: Row) -> Row:
+        marks = finding.marks(message, rendered)
+        here: int | None = None
+        if finding.present is not None and finding.present[0] is message:
+            here = finding.shown_ordinal(message, marks, finding.present[1])
+        for mark in marks.rows.get(number, ()):
+            part = "present" if mark.ordinal == here else "found"
+            row = restyled(row, mark.start, mark.stop, self._pages.palette[part] + CLEAR)
+        return row
 
     # Selection.
 
-    def _clear_selection(self) -> None:
-        if self.is_mounted and self in self.screen.selections:
-            self.screen.clear_selection()
+    def on_mount(self) -> None:
+        # The screen drops this when the button is let go, wherever on the screen that is.
+        self.watch(self.screen, "_selecting", self._selecting_ended, init=False)
 
-    def _chosen(self, selection: Selection) -> Iterator[tuple[str, str]]:
-        first = 0 if selection.start is None else selection.start.y >> ROW_BITS
-        last = self._serial if selection.end is None else selection.end.y >> ROW_BITS
-        for message in self._messages:
-            if not first <= message.serial <= last:
-                continue
-            rendered = message.rendered or message.render(self._width, self._colours(), colours=False)
-            for number, row in enumerate(rendered.rows):
-                span = selection.get_span(message.serial << ROW_BITS | number)
-                if span is not None:
-                    begin, end = row.clip(span)
-                    yield row.text[begin:end], row.join
+    def _selecting_ended(self, selecting: bool) -> None:
+        if not selecting and self.text_selection is not None:
+            self._tell_selection()
+
+    def _tell_selection(self) -> None:
+        if text := self.screen.get_selected_text():
+            self.post_message(self.SelectionMade(text))
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, soft wraps undone, without bars and margins."""
-        if not self._width:
+        if not self._pages.width:
             return None
-        pieces = [piece for pair in self._chosen(selection) for piece in pair]
-        return "".join(pieces[:-1]), "\n"
+        self._colours()
+        return selected_text(self._pages, selection), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
         self.refresh()
 
-    # Keys and mouse. Nothing is animated: a scroll target goes stale when heights become exact on the way.
+    # Keys and mouse.
 
-    def action_scroll_up(self) -> None:
-        self.scroll_relative(y=-1, animate=False)
+    def action_move_current(self, step: int) -> None:
+        self.move_current(step)
 
-    def action_scroll_down(self) -> None:
-        self.scroll_relative(y=1, animate=False)
+    def action_branch(self, step: int) -> None:
+        if self._current is not None:
+            self._ask_branch(self._current, step)
 
-    def action_page_up(self) -> None:
-        self.scroll_relative(y=1 - self.size.height, animate=False)
-
-    def action_page_down(self) -> None:
-        self.scroll_relative(y=self.size.height - 1, animate=False)
-
-    def action_scroll_home(self) -> None:
-        self.scroll_to(y=0, animate=False)
-
-    def action_scroll_end(self) -> None:
-        self.follow()
+    def action_menu(self) -> None:
+        """Ask for the menu of the current message; where there is none, of the last one in sight."""
+        if self._current is None:
+            self.move_current(-1)
+        if self._current is not None:
+            self.post_message(self.MenuRequested(self._current.entry.key))
 
     def action_toggle_reasoning(self) -> None:
-        """Fold or unfold the last reasoning in sight."""
-        if not self._messages or not self._width:
-            return
-        top = round(self.scroll_y)
-        first, _ = self._heights.locate(top)
-        last, _ = self._heights.locate(top + self.size.height - 1)
-        for message in reversed(self._messages[first : last + 1]):
+        """Fold or unfold the reasoning of the current message, else the last in sight."""
+        seen = self._in_sight()
+        messages = self._pages.messages[seen.start : seen.stop]
+        if self._current is not None:
+            messages = [self._current]
+        for message in reversed(messages):
             if message.entry.reasoning:
                 self.toggle_reasoning(message.entry.key)
                 return
 
-    def _on_scroll_to(self, message: ScrollTo) -> None:
-        message.prevent_default()
-        message.stop()
-        self.scroll_to(y=message.y, animate=False)
-
-    def _on_scroll_up(self, event: ScrollUp) -> None:
-        event.prevent_default()
-        event.stop()
-        self.action_page_up()
-
-    def _on_scroll_down(self, event: ScrollDown) -> None:
-        event.prevent_default()
-        event.stop()
-        self.action_page_down()
+    def _ask_branch(self, message: Shown, step: int) -> None:
+        at, count = message.entry.place
+        if 1 <= at + step <= count:
+            self.post_message(self.BranchRequested(message.entry.key, step))
 
     def on_click(self, event: events.Click) -> None:
-        """Fold reasoning, copy code, go to the end; twice selects a word and three times a message."""
+        """Make a message current and do what lies there; twice selects a word and three times a message."""
         event.prevent_default()
         at = event.get_content_offset(self)
-        if at is None or not self._messages:
+        if at is None:
             return
         if self._news and at.y == self.size.height - 1:
             self.follow()
             return
-        line = round(self.scroll_y) + at.y
-        if line >= self._heights.total:
+        found = self._row_at(at.y)
+        if found is None:
             return
-        index, number = self._heights.locate(line)
-        message = self._messages[index]
-        rendered = self._rows(message)
-        if number >= len(rendered.rows):
-            return
+        message, number, row = found
         if event.chain > 1:
-            self._select(message, rendered, number, event)
+            self._select(message, number, event)
         elif self.text_selection is None:
-            if number == rendered.fold:
-                self.toggle_reasoning(message.entry.key)
-            for code in rendered.codes:
-                if number == code.first:
-                    self.post_message(self.CopyRequested(self, code.text))
+            if message.entry.role != "notice":
+                self._current = message
+                self.refresh()
+            if (spot := spot_at(row, at.x)) is not None:
+                self._act(message, spot)
 
-    def _select(self, message: Shown, rendered: Rendered, number: int, event: events.Click) -> None:
-        base = message.serial << ROW_BITS
+    def _act(self, message: Shown, spot: Spot) -> None:
+        key, value = message.entry.key, spot.value
+        if spot.kind == "fold":
+            self.toggle_reasoning(key)
+        elif spot.kind == "menu":
+            self.post_message(self.MenuRequested(key))
+        elif spot.kind == "branch":
+            self._ask_branch(message, int(value))
+        elif spot.kind == "link":
+            self.post_message(self.LinkRequested(str(value)))
+        elif spot.kind == "copy":
+            self.post_message(self.CopyRequested(self._pages.rows(message).codes[int(value)], "code"))
+
+    def _select(self, message: Shown, number: int, event: events.Click) -> None:
+        rendered = self._pages.rows(message)
+        chosen: Selection | None = None
         if event.chain > 2:
-            last = rendered.rows[-1]
-            chosen = Selection(Offset(0, base), Offset(last.stop, base | len(rendered.rows) - 1))
+            chosen = whole_message(message, rendered)
         else:
             _, offset = self.screen.get_widget_and_offset_at(event.screen_x, event.screen_y)
-            row = rendered.rows[number]
-            text = row.text
-            if offset is None or not row.start <= offset.x < row.stop or text[offset.x] == " ":
-                return
-            begin = text.rfind(" ", row.start, offset.x) + 1 or row.start
-            end = text.find(" ", offset.x, row.stop)
-            chosen = Selection(Offset(begin, base | number), Offset(row.stop if end < 0 else end, base | number))
-        self.screen.selections = {self: chosen}
+            if offset is not None:
+                chosen = word(message, rendered, number, offset.x)
+        if chosen is not None:
+            self.screen.selections = {self: chosen}
+            self._tell_selection()
+
+
+def _unstyled(entry: Entry) -> Rendered:
+    """A message rendered for what it holds, not to be seen."""
+    return render(entry, 80, defaultdict(Style), colours=False)

@@ -43,6 +43,13 @@ class Window:
         await self.pilot.press("enter")
         await self.until(lambda: len(self.pool.turns) > turns)
 
+    async def command(self, typed: str) -> None:
+        """Type a command and send it."""
+        self.composer.focus()
+        self.composer.load_text(f"{typed} ")  # with a space behind it, Enter sends it rather than completing it
+        await self.pilot.press("enter")
+        await self.pilot.pause()
+
     async def ended(self) -> None:
         """Wait until nothing is being written."""
         await self.until(lambda: not self.app.conductor.lives)

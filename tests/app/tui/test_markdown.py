@@ -12,6 +12,7 @@ from app.tui.markdown.highlight import code_lines
 from app.tui.markdown.live import LiveMarkdown
 from app.tui.markdown.render import Renderer
 from app.tui.markdown.rows import Palette, Row, cells, wrap
+from app.tui.markdown.spots import Spot, spot_at, spots
 from app.tui.markdown.tables import NARROWEST, column_widths
 from app.tui.widgets.look import PARTS
 
@@ -120,7 +121,7 @@ def test_a_long_open_fence_keeps_its_text_when_it_is_frozen_in_chunks() -> None:
         live.update(text[:end])
     live.update(text)
     assert [row.text for row in live.rows] == [row.text for row in rendered(text).rows]
-    assert live.codes[0].text == code
+    assert live.codes == [code]
 
 
 def test_lists_align_what_goes_on_below_their_markers() -> None:
@@ -145,6 +146,47 @@ def test_links_and_images_show_where_they_lead() -> None:
     assert lines("[here](https://x.example/y) <https://z.example> ![cat](cat.png)") == [
         "here ⟨https://x.example/y⟩ https://z.example cat ⟨cat.png⟩",
     ]
+
+
+def linked(text: str, width: int = 60) -> list[tuple[str, str]]:
+    """(letters, target) of every hot stretch of a link."""
+    return [
+        (row.text[start:stop], str(spot.value))
+        for row in rendered(text, width).rows
+        for start, stop, spot in spots(row)
+        if spot.kind == "link"
+    ]
+
+
+def test_a_link_is_hot_on_its_text_and_on_its_target_on_every_row_it_takes() -> None:
+    assert linked("go [to this place](https://x.example) now", 16) == [
+        ("to this place", "https://x.example"),
+        ("⟨https://x.examp", "https://x.example"),
+        ("le⟩", "https://x.example"),
+    ]
+
+
+def test_a_bare_address_is_a_link_without_the_punctuation_of_its_sentence() -> None:
+    assert linked("Look (https://x.example/a?b=1), or at http://日本.example/。") == [
+        ("https://x.example/a?b=1", "https://x.example/a?b=1"),
+        ("http://日本.example/", "http://日本.example/"),
+    ]
+    assert linked("`https://x.example` and https:// and [](https://y.example)") == [
+        (" ⟨https://y.example⟩", "https://y.example"),
+    ]
+
+
+@settings(max_examples=60)
+@given(DOCUMENTS, st.integers(8, 90))
+def test_what_lies_under_a_cell_is_what_its_letters_do(text: str, width: int) -> None:
+    for row in rendered(text, width).rows:
+        under = [spot_at(row, cell) for cell in range(width_of(row) + 1)]
+        expected: list[Spot | None] = [None] * (width_of(row) + 1)
+        for start, stop, spot in spots(row):
+            first = cells(row.text[:start])
+            for cell in range(first, first + cells(row.text[start:stop])):
+                expected[cell] = spot
+        assert under == expected
 
 
 def test_no_link_is_a_terminal_hyperlink() -> None:
@@ -203,9 +245,10 @@ def test_an_unknown_language_is_one_colour(language: str) -> None:
 def test_a_code_block_remembers_its_text_and_names_its_language() -> None:
     renderer = rendered("before\n\n```rust\nfn main() {}\n```\n")
     (code,) = renderer.codes
-    assert code.text == "fn main() {}"
-    assert renderer.rows[code.first].text.split() == ["rust", "copy"]
-    assert renderer.rows[code.last].content == "fn main() {}"
+    assert code == "fn main() {}"
+    label = next(row for row in renderer.rows if any(spots(row)))
+    assert label.text.split() == ["rust", "copy"]
+    assert [spot for _, _, spot in spots(label)] == [Spot("copy", 0)]
 
 
 HOSTILE = {

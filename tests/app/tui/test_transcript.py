@@ -1,68 +1,13 @@
 """The transcript as a person meets it: it follows, stays, copies, folds, and only ever shows text."""
 
-from collections.abc import Iterator, Sequence
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from textual.app import App, ComposeResult
-from textual.geometry import Offset
-from textual.pilot import Pilot
-from textual.strip import Strip
 
 from app.tui.widgets.heights import Heights
 from app.tui.widgets.message import estimate
 from app.tui.widgets.transcript import Entry, Transcript
-
-CODE = 'Here:\n\n```python\ndef f():\n    return "x"\n```\n\nand **after** it.'
-
-
-class Window(App[None]):
-    """An app with a transcript and nothing else; it keeps what was asked to be copied."""
-
-    def __init__(self, entries: Sequence[Entry] = ()) -> None:
-        super().__init__()
-        self.entries = entries
-        self.copied: list[str] = []
-
-    def compose(self) -> ComposeResult:
-        yield Transcript()
-
-    def on_mount(self) -> None:
-        self.transcript.show(self.entries)
-        self.transcript.focus()
-
-    def on_transcript_copy_requested(self, message: Transcript.CopyRequested) -> None:
-        self.copied.append(message.text)
-
-    @property
-    def transcript(self) -> Transcript:
-        return self.query_one(Transcript)
-
-    def strips(self) -> list[Strip]:
-        transcript = self.transcript
-        return [transcript.render_line(y) for y in range(transcript.size.height)]
-
-    def rows(self) -> list[str]:
-        """What is in sight, row by row."""
-        return [strip.text.rstrip() for strip in self.strips()]
-
-
-def answer(key: int, text: str, **more: str) -> Entry:
-    return Entry(key, "assistant", "model", text, **more)
-
-
-def question(key: int, text: str) -> Entry:
-    return Entry(key, "user", "You", text)
-
-
-def conversation(turns: int) -> list[Entry]:
-    entries: list[Entry] = []
-    for turn in range(turns):
-        entries.append(question(2 * turn, f"Question {turn}?"))
-        text = f"Answer {turn}.\n\n- a point\n- another\n\n" + "and words " * (10 + turn % 7 * 20)
-        entries.append(answer(2 * turn + 1, text))
-    return entries
+from tests.app.tui.transcripts import CODE, Window, answer, conversation, drag, painted, question
 
 
 async def test_a_conversation_opens_at_its_end() -> None:
@@ -76,7 +21,7 @@ async def test_a_conversation_opens_at_its_end() -> None:
 async def test_a_conversation_that_fits_starts_at_the_top() -> None:
     app = Window([question(1, "Hello"), answer(2, "Hi.")])
     async with app.run_test(size=(60, 18)):
-        assert app.rows()[:6] == ["▌ You", "▌ Hello", "", "  model", "  Hi.", ""]
+        assert app.rows()[:6] == ["▌ You  ⋯", "▌ Hello", "", "  model  ⋯", "  Hi.", ""]
 
 
 async def test_it_follows_what_is_written_while_the_end_is_in_sight() -> None:
@@ -125,7 +70,7 @@ async def test_home_shows_the_very_first_row_and_end_the_last() -> None:
     app = Window(conversation(200))
     async with app.run_test(size=(60, 18)) as pilot:
         await pilot.press("home")
-        assert app.rows()[:2] == ["▌ You", "▌ Question 0?"]
+        assert app.rows()[:2] == ["▌ You  ⋯", "▌ Question 0?"]
         await pilot.press("end")
         assert app.transcript.scroll_y == app.transcript.max_scroll_y
 
@@ -204,7 +149,7 @@ async def test_idle_moments_make_heights_exact_and_move_nothing() -> None:
         for _ in range(4):
             await pilot.press("pagedown")
         before = app.rows()
-        while app.transcript._sweep:
+        while app.transcript._pages.sweep:
             app.transcript._busy_until = 0.0
             app.transcript._measure_idly()
         assert app.rows() == before
@@ -222,17 +167,17 @@ async def test_a_discarded_message_is_gone_and_an_updated_one_is_new() -> None:
         app.transcript.discard(2)
         app.transcript.update(question(3, "tres"))
         await pilot.pause()
-        assert app.rows()[:6] == ["▌ You", "▌ one", "", "▌ You", "▌ tres", ""]
+        assert app.rows()[:6] == ["▌ You  ⋯", "▌ one", "", "▌ You  ⋯", "▌ tres", ""]
 
 
 async def test_the_person_s_message_is_shown_as_typed() -> None:
     app = Window([question(1, "# not a *heading*\n    indented\n\n- kept")])
     async with app.run_test(size=(60, 18)):
-        assert app.rows()[:5] == ["▌ You", "▌ # not a *heading*", "▌     indented", "▌", "▌ - kept"]
+        assert app.rows()[:5] == ["▌ You  ⋯", "▌ # not a *heading*", "▌     indented", "▌", "▌ - kept"]
 
 
 async def test_notes_say_how_an_answer_ended() -> None:
-    app = Window([answer(1, "So", note="stopped"), answer(2, "", note="The model ran out of memory.")])
+    app = Window([answer(1, "So", note="stopped"), answer(2, "", note="The model ran out of memory.", wrong=True)])
     async with app.run_test(size=(60, 18)):
         assert "  ■ stopped" in app.rows()
         assert "  ✗ The model ran out of memory." in app.rows()
@@ -319,9 +264,9 @@ async def test_a_click_on_a_code_block_s_label_asks_to_copy_the_code() -> None:
 async def test_reasoning_is_folded_and_a_click_or_a_key_unfolds_it() -> None:
     app = Window([answer(1, "So.", reasoning="First this.\nThen that.")])
     async with app.run_test(size=(40, 24)) as pilot:
-        assert app.rows()[:4] == ["  model", "  ▸ Thought (4 words)", "", "  So."]
+        assert app.rows()[:4] == ["  model  ⋯", "  ▸ Thought (4 words)", "", "  So."]
         await pilot.click(Transcript, offset=(6, 1))
-        assert app.rows()[1:4] == ["  ▾ Thought (4 words)", "  ┊ First this.", "  ┊ Then that."]
+        assert app.rows()[1:4] == ["┃ ▾ Thought (4 words)", "┃ ┊ First this.", "┃ ┊ Then that."]
         await pilot.press("space")
         assert "▸" in app.rows()[1]
 
@@ -399,7 +344,7 @@ async def test_a_transcript_that_is_not_shown_yet_takes_everything() -> None:
         app.transcript.finish(answer(2, "Hi there"))
         app.transcript.display = True
         await pilot.pause()
-        assert app.rows()[:5] == ["▌ You", "▌ Hello", "", "  model", "  Hi there"]
+        assert app.rows()[:5] == ["▌ You  ⋯", "▌ Hello", "", "  model  ⋯", "  Hi there"]
 
 
 MONSTERS = {
@@ -416,7 +361,7 @@ async def test_monstrous_messages_are_shown(name: str) -> None:
     app = Window([question(1, MONSTERS[name]), answer(2, MONSTERS[name])])
     async with app.run_test(size=(60, 18)) as pilot:
         await pilot.press("home")
-        assert app.rows()[0] == "▌ You"
+        assert app.rows()[0] == "▌ You  ⋯"
         await pilot.press("end")
         assert app.transcript.following
 
@@ -449,23 +394,3 @@ def test_an_estimate_is_a_height(text: str, width: int) -> None:
 def _looks(segment: object) -> object:
     style = getattr(segment, "style", None)
     return None if style is None else (style.color, style.bgcolor, style.bold, style.italic, style.underline)
-
-
-async def painted(pilot: Pilot[None]) -> None:
-    """Wait until the live answer has been painted."""
-    transcript = pilot.app.query_one(Transcript)
-    while transcript._pending:
-        await pilot.pause(0.01)
-    await pilot.pause()
-
-
-async def drag(pilot: Pilot[None], start: tuple[int, int], end: tuple[int, int]) -> None:
-    await pilot.mouse_down(Transcript, offset=start)
-    for at in _between(Offset(*start), Offset(*end)):
-        await pilot.hover(Transcript, offset=at)
-    await pilot.mouse_up(Transcript, offset=end)
-
-
-def _between(start: Offset, end: Offset) -> Iterator[tuple[int, int]]:
-    yield (start.x + 1, start.y)
-    yield (end.x, end.y)

@@ -9,7 +9,7 @@ from textual.screen import Screen
 
 from app.chat.store import Store
 from app.errors import QuietlyError
-from app.tui.screens.asking import AskLine, Confirm
+from app.tui.screens.asking import AskLine
 from app.tui.screens.help import HelpScreen
 from app.tui.screens.refusal import RefusalApp
 from app.tui.widgets.composer import Composer
@@ -46,13 +46,13 @@ async def test_drafts_wait_in_their_conversations(opened: Opener, store: Store) 
     second = converse(store, "Second", "Answer")
     async with opened() as window:
         window.composer.load_text("half a thought")
-        window.app.chat.open_conversation(first)
+        window.app.chat.conversations.open(first)
         assert window.composer.text == ""
-        window.app.chat.open_conversation(second)
+        window.app.chat.conversations.open(second)
         assert window.composer.text == "half a thought"
 
 
-async def test_rename_by_key_and_delete_with_a_question(opened: Opener, store: Store) -> None:
+async def test_rename_by_key_delete_and_undo(opened: Opener, store: Store) -> None:
     kept = converse(store, "Kept", "Answer")
     gone = converse(store, "Gone", "Answer")
     async with opened() as window:
@@ -61,24 +61,29 @@ async def test_rename_by_key_and_delete_with_a_question(opened: Opener, store: S
         await window.pilot.press(*["backspace"] * 4, *"Renamed", "enter")
         assert store.conversation(gone).title == "Renamed"
         await window.until(lambda: "▸ Renamed" in window.page)
+        before = store.branch(gone)
         window.app.chat.query_one(Sidebar).focus_conversations()
         await window.pilot.press("d")
-        await window.until(lambda: isinstance(window.app.screen, Confirm))
-        await window.pilot.press("escape")
-        assert len(store.conversations()) == 2
-        await window.pilot.press("d", "y")
+        await window.until(lambda: len(store.conversations()) == 1)
         assert [one.id for one in store.conversations()] == [kept]
         assert window.pool.forgotten == [f"conversation-{gone}"]
+        assert "/undo brings it back" in window.notices
+        await window.command("/undo")
+        await window.until(lambda: len(store.conversations()) == 2)
+        assert store.branch(gone) == before and store.conversation(gone).title == "Renamed"
+        await window.until(lambda: "▸ Renamed" in window.page)
 
 
 async def test_a_conversation_can_be_deleted_while_it_is_answered(opened: Opener, store: Store) -> None:
     async with opened() as window:
         await window.ask("Never mind")
-        window.app.chat.action_delete()
-        await window.until(lambda: isinstance(window.app.screen, Confirm))
-        await window.pilot.press("y")
+        await window.command("/delete")
         await window.ended()
         assert store.conversations() == [] and window.pool.turns[0].stopped
+        await window.command("/undo")
+        await window.until(store.conversations)
+        (question, answer) = store.branch(store.conversations()[0].id)
+        assert (question.content, answer.status) == ("Never mind", "interrupted")
 
 
 async def test_export_writes_a_new_file_each_time_and_says_where(
@@ -169,14 +174,15 @@ async def test_hostile_names_are_shown_as_letters(opened: Opener, store: Store) 
             await window.until(lambda: "[red]x[/]" in window.page)
             assert not {"\x1b", "\x07", "\u202e"} & set(window.page)
             await window.pilot.press("escape")
-        window.app.chat.action_delete()
-        await window.until(lambda: isinstance(window.app.screen, Confirm) and "[red]x[/]" in window.page)
+        await window.command("/delete")
+        await window.until(lambda: "[red]x[/]" in window.notices)
+        assert not {"\x1b", "\x07", "\u202e"} & set(window.notices)
 
 
 async def test_a_model_with_a_problem_says_it_when_chosen(opened: Opener) -> None:
     async with opened(FakeLibrary(STARTER, BROKEN)) as window:
         assert "!" in window.page
-        window.app.chat.choose_model(str(BROKEN.path))
+        window.app.chat.models.choose(str(BROKEN.path))
         await window.until(lambda: "broken has no config.json" in window.notices)
         assert window.app.shelf.chosen == STARTER
 
@@ -298,3 +304,15 @@ async def test_a_database_that_cannot_be_read_is_one_sentence_on_a_whole_window(
         assert "conversations.sqlite3 is damaged" in page and "Nothing was changed" in page
         await pilot.press("x")
         assert app._exit
+
+
+async def test_enter_while_the_palette_is_still_searching_leaves_it_once(opened: Opener) -> None:
+    async with opened() as window:
+        for _ in range(10):
+            await window.pilot.press("ctrl+p")
+            for key in (*"pin or", "enter", "enter", "enter"):
+                window.app.post_message(events.Key(key, key if len(key) == 1 else "\r"))
+            await window.pilot.pause()
+            assert window.app.return_code is None
+            await window.pilot.press("escape", "escape")
+            await window.until(lambda: window.app.screen is window.app.chat)

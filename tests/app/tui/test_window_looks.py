@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 from textual.pilot import Pilot
 
-from app.chat.store import Store
+from app.chat.store import Attachment, Store
 from app.tui.app import QuietlyApp
 from app.tui.widgets.composer import Composer
 from tests.app.tui.window import ANSWER, BROKEN, LARGER, STARTER, FakeLibrary, FakePool, converse
@@ -38,7 +38,13 @@ def filled(store: Store) -> Store:
     """A few conversations; the last one has been answered."""
     for title in ("Bread with little yeast", "散歩の計画", "Explain KV caches to a cook"):
         converse(store, title, ANSWER)
-    converse(store, "What is the capital of France, and what should one know about it?", ANSWER)
+    latest = converse(store, "What is the capital of France, and what should one know about it?", ANSWER)
+    attached = (Attachment("旅行メモ.md", "Paris in May\n" * 40),)
+    asked = store.ask(latest, store.branch(latest)[-1].id, "Which of these days is best?", attached)
+    for answer, outcome in (("Monday.", "complete"), ("Tuesday, because", "stopped")):
+        begun = store.begin_answer(latest, asked.id, "starter", {})
+        store.finish(begun.id, outcome, answer=answer)
+    store.pin(latest, True)
     return store
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from app.tui.actions import ACTIONS, TYPED
-from app.tui.screens.chat import ChatScreen
-from app.tui.words import Part, context, day, fitting, percent, size, speed
+from app.tui.words import Part, context, day, duration, fitting, memory, percent, ready, size, speed, tokens
+from tests.app.tui.conftest import Opener
 
 
 def test_sizes_have_about_three_digits_and_binary_units() -> None:
@@ -39,6 +39,32 @@ def test_what_was_not_measured_is_not_said() -> None:
     assert context(None, None) == "" and context(512, 8192) == "ctx 512 / 8,192"
 
 
+def test_durations_tokens_and_memory_read_as_one_says_them() -> None:
+    assert [duration(seconds) for seconds in (0.42, 9.97, 41.6, 59.7, 185, 3600, 7830)] == [
+        "0.4 s",
+        "10 s",
+        "42 s",
+        "1 min",
+        "3 min 5 s",
+        "1 h",
+        "2 h 10 min",
+    ]
+    assert (tokens(1), tokens(1200)) == ("1 token", "1,200 tokens")
+    assert (memory(None), memory(2_254_857_830)) == ("", "2.1 GiB")
+    assert ready("Bread", 42) == "Answer ready in Bread · 42 s" and ready("\x1b", 42) == "Answer ready · 42 s"
+
+
+def test_a_context_that_is_nearly_full_says_so_with_a_sign() -> None:
+    assert context(7300, 8192) == "ctx 7,300 / 8,192"
+    assert context(7900, 8192) == "ctx 7,900 / 8,192 !" and context(9000, 8192).endswith("!")
+    assert context(None, 8192) == "ctx – / 8,192"
+
+
+@given(st.floats(), st.text())
+def test_no_duration_and_no_title_is_too_strange(seconds: float, title: str) -> None:
+    assert duration(seconds).isprintable() and cell_len(ready(title, seconds)) < 120
+
+
 @given(st.integers(0, 10**15), st.integers(0, 10**15))
 def test_no_progress_is_above_a_hundred(done: int, total: int) -> None:
     said = percent(done, total)
@@ -53,8 +79,12 @@ def test_what_is_kept_fits_and_nothing_lighter_is_kept_instead(parts: list[Part]
     assert not dropped or not kept or max(dropped) <= max(part.weight for part in kept)
 
 
-def test_every_action_can_be_done_and_has_a_name_of_its_own() -> None:
+def test_every_action_has_a_name_of_its_own() -> None:
     assert len({action.id for action in ACTIONS}) == len(ACTIONS)
-    assert all(hasattr(ChatScreen, f"action_{action.method}") for action in ACTIONS)
-    assert all(action.keys or action.typed for action in ACTIONS)
+    assert all(action.keys or action.typed or action.palette for action in ACTIONS)
     assert all(typed.startswith("/") for typed in TYPED)
+
+
+async def test_every_action_can_be_done(opened: Opener) -> None:
+    async with opened() as window:
+        assert {action.id for action in ACTIONS} <= set(window.app.chat.acts)

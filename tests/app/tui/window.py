@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.chat.store import Store
-from app.engine.protocol import ChatMessage, Delta, Event, Finished, Loaded, Progress, SamplingOptions
+from app.engine.protocol import (
+    Candidate,
+    CandidatesFound,
+    ChatMessage,
+    Counted,
+    Delta,
+    Event,
+    Finished,
+    Loaded,
+    Progress,
+    Restated,
+    SamplingOptions,
+)
 from app.errors import QuietlyError
 from app.tui.library import Offers, Recommended
 
@@ -52,6 +64,10 @@ class FakeTurn:
         self.written += 1
         self.events.put_nowait(Delta(1, part, text))
 
+    def restate(self) -> None:
+        """Say what is being continued, as an engine does before it goes on."""
+        self.events.put_nowait(Restated(1, self.messages[-1].content, ""))
+
     def read(self, done: int, total: int) -> None:
         self.events.put_nowait(Progress(1, "prefill", done, total))
 
@@ -93,9 +109,19 @@ class FakePool:
         self.refuses: dict[Path, str] = {}
         self.holds: asyncio.Event | None = None
         self.closed = False
+        self.context = 8192
+        self.parameters = 134_000_000
         self._ids = itertools.count(1)
 
-    def ask(self, checkpoint: Path, messages: Sequence[ChatMessage], *, session: str) -> FakeTurn:
+    def ask(
+        self,
+        checkpoint: Path,
+        messages: Sequence[ChatMessage],
+        *,
+        session: str,
+        sampling: SamplingOptions | None = None,
+        max_tokens: int | None = None,
+    ) -> FakeTurn:
         self._load(checkpoint)
         self.turns.append(FakeTurn(self, checkpoint, messages, session))
         return self.turns[-1]
@@ -106,7 +132,16 @@ class FakePool:
         return self.known.setdefault(
             checkpoint,
             Loaded(
-                1, "llama", f"print of {checkpoint.name}", 134_000_000, 4.5, 8192, "CPU", 10**8, 0.4, SamplingOptions()
+                1,
+                "llama",
+                f"print of {checkpoint.name}",
+                self.parameters,
+                4.5,
+                self.context,
+                "CPU",
+                10**8,
+                0.4,
+                SamplingOptions(),
             ),
         )
 
@@ -118,6 +153,35 @@ class FakePool:
 
     def loaded(self, checkpoint: Path) -> Loaded | None:
         return self.known.get(checkpoint)
+
+    async def count(
+        self, checkpoint: Path, messages: Sequence[ChatMessage], *, session: str | None = None
+    ) -> Counted | None:
+        """A token a word; the oldest are dropped one by one."""
+        if checkpoint not in self.known:
+            return None
+        lengths = [len(message.content.split()) for message in messages]
+        dropped = 0
+        while session is not None and sum(lengths[dropped:]) > self.context and dropped < len(lengths) - 1:
+            dropped += 1
+        return Counted(1, sum(lengths[dropped:]), dropped, self.context)
+
+    async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]:
+        return tuple(f"w{token} " for token in token_ids)
+
+    async def candidates(
+        self,
+        checkpoint: Path,
+        messages: Sequence[ChatMessage],
+        position: int,
+        *,
+        session: str,
+        sampling: SamplingOptions | None = None,
+        progress: Callable[[Progress], None],
+    ) -> CandidatesFound:
+        chosen = (messages[-1].token_ids or ())[position]
+        found = (Candidate(chosen, f"w{chosen} ", 0.6, 0.75), Candidate(7, "seven ", 0.2, 0.25))
+        return CandidatesFound(1, chosen, found, 2, 0.8)
 
     def forget(self, session: str) -> None:
         self.forgotten.append(session)

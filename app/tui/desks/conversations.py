@@ -1,0 +1,163 @@
+"""Conversations: open, begin, name, pin, delete and bring back, carry out."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from app.chat.text import one_line
+from app.errors import QuietlyError
+from app.tui import telling
+from app.tui.room import Room
+
+if TYPE_CHECKING:
+    from app.tui.desks.undo import Undo
+    from app.tui.desks.writing import Writing
+
+Act = Callable[[str], object]
+"""Does something, given what was typed behind its command; what it returns is awaited where it can be."""
+
+
+class Conversations:
+    """The conversation in view, and the way to the others."""
+
+    def __init__(self, room: Room, writing: "Writing", undo: "Undo") -> None:
+        self._room, self._writing, self._undo = room, writing, undo
+        self.acts: dict[str, Act] = {
+            "conversation.new": lambda _: self.open(None),
+            "conversation.temporary": lambda _: self.open(None, temporary=True),
+            "conversation.find": lambda _: self.go_to(),
+            "conversation.export": lambda _: self._with_current(self.export),
+            "conversation.rename": self._rename_current,
+            "conversation.pin": lambda _: self._with_current(self.pin),
+            "conversation.delete": lambda _: self._with_current(self.delete),
+        }
+
+    def open(self, conversation: int | None, *, temporary: bool = False) -> None:
+        """Bring a conversation into view; None is an empty page."""
+        room = self._room
+        if conversation != room.current or temporary != room.temporary:
+            try:
+                self.bring(conversation, temporary)
+            except QuietlyError as error:
+                room.say(str(error), wrong=True)
+                room.tell_conversations()
+        self._writing.focus()
+
+    def bring(self, conversation: int | None, temporary: bool = False) -> None:
+        """Bring a conversation into view, with what was being written in it. QuietlyError where it cannot be read."""
+        room = self._room
+        self._writing.leave()
+        room.read(conversation)
+        room.temporary = temporary
+        self._writing.enter()
+        room.show_page()
+        room.tell_conversations()
+        room.tell()
+
+    def go_to(self) -> None:
+        from app.tui.palette import Choice, choose
+
+        choose(
+            self._room.app,
+            "Go to conversation…",
+            [Choice(row.title, row.day, partial(self.open, row.key)) for row in self._room.rows()],
+        )
+
+    def _with_current(self, act: Callable[[int], None]) -> None:
+        if self._room.current is None:
+            self._room.say("There is no conversation yet; write something first.")
+        else:
+            act(self._room.current)
+
+    def export(self, conversation: int) -> None:
+        """Write it to a file in Downloads."""
+        from app.tui.exporting import export
+
+        path = export(self._room.stores.of(conversation), conversation)
+        self._room.say(f"Exported to {path}", title="Markdown")
+
+    def menu(self, conversation: int) -> None:
+        """Everything that can be done with one conversation of the list."""
+        from app.tui.screens.menu import Menu, MenuRow
+
+        room = self._room
+        record = room.stores.of(conversation).conversation(conversation)
+        acts: dict[str, Callable[[int], None]] = {
+            "open": self.open,
+            "rename": self.rename,
+            "pin": self.pin,
+            "export": self.export,
+            "delete": self.delete,
+        }
+        rows = [
+            MenuRow("open", "Open", "o"),
+            MenuRow("rename", "Rename…", "r"),
+            MenuRow("pin", "Unpin" if record.pinned else "Pin", "p"),
+            MenuRow("export", "Export as Markdown", "e"),
+            MenuRow("delete", "Delete", "d,delete"),
+        ]
+
+        def chosen(id: str | None) -> None:
+            if id is not None:
+                room.guarded(lambda: acts[id](conversation))
+
+        room.app.push_screen(Menu(one_line(record.title or telling.UNTITLED, 40), rows), chosen)
+
+    # --- name and place ---
+
+    def _rename_current(self, title: str) -> None:
+        self._with_current(partial(self.rename, title=title))
+
+    def rename(self, conversation: int, title: str = "") -> None:
+        """Give it `title`, or ask for one."""
+        from app.tui.screens.asking import AskLine
+
+        room = self._room
+        store = room.stores.of(conversation)
+
+        def renamed(title: str | None) -> None:
+            if title is None or not title.strip():
+                return
+            room.guarded(lambda: store.rename(conversation, title.strip()))
+            self.named(conversation)
+
+        if title:
+            renamed(title)
+        else:
+            old = one_line(store.conversation(conversation).title, 200)
+            room.app.push_screen(AskLine("Rename the conversation", old), renamed)
+
+    def named(self, conversation: int) -> None:
+        """A conversation has another title."""
+        self._room.tell_conversations()
+        if conversation == self._room.current:
+            self._room.show_page()
+
+    def pin(self, conversation: int) -> None:
+        """Keep it on top of the list, or no longer."""
+        store = self._room.stores.of(conversation)
+        if self._room.guarded(lambda: store.pin(conversation, not store.conversation(conversation).pinned)):
+            self.named(conversation)
+
+    # --- deletion ---
+
+    def delete(self, conversation: int) -> None:
+        """Remove it with all its messages; undo brings it back while the program runs."""
+        room = self._room
+        store = room.stores.of(conversation)
+        record = store.conversation(conversation)
+        if conversation == room.current:
+            self._writing.leave()
+        room.conductor.forget(conversation)
+        removed = store.remove_conversation(conversation)
+        if conversation == room.current:
+            room.read(None)
+            room.temporary = False
+            self._writing.enter()
+            room.show_page()
+        room.tell_conversations()
+        room.tell()
+
+        self._undo.offer(
+            f"“{one_line(record.title or telling.UNTITLED, 40)}”", store, removed, lambda: self.open(conversation)
+        )

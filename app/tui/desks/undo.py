@@ -1,0 +1,43 @@
+"""What was deleted in this run, and how it comes back: from memory, since nothing of it is in the file any more."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from app.chat.store import Removed, Store
+from app.tui.room import Room
+
+if TYPE_CHECKING:
+    from app.tui.desks.conversations import Act
+
+KEPT = 20
+"""Deletions that can be undone, the latest first."""
+
+
+class Undo:
+    """A pile of deletions."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._pile: list[tuple[str, Store, Removed, Callable[[], None]]] = []
+        self.acts: dict[str, Act] = {"edit.undo": lambda _: self.undo()}
+
+    def offer(self, what: str, store: Store, removed: Removed, then: Callable[[], None]) -> None:
+        """`what` has just been removed from `store`; say so, and how it comes back. `then` shows it again."""
+        self._pile.append((what, store, removed, then))
+        if len(self._pile) > KEPT:
+            _, of, oldest, _ = self._pile.pop(0)
+            # Aside: it goes from the backups too.
+            self._room.app.run_worker(asyncio.to_thread(of.forget, oldest), exit_on_error=False)
+        self._room.say(f"Deleted {what}. /undo brings it back while this window is open.")
+
+    def undo(self) -> None:
+        """Bring back what was deleted last. QuietlyError where it cannot be: then it can be tried again."""
+        if not self._pile:
+            self._room.say("There is nothing to bring back.")
+            return
+        what, store, removed, then = self._pile[-1]
+        store.restore(removed)
+        self._pile.pop()
+        then()
+        self._room.say(f"{what[:1].upper()}{what[1:]} is back.")

@@ -1,0 +1,432 @@
+"""Writing: what stands in the composer, what goes along with it, and how it is sent.
+
+A draft belongs to its conversation and is on disk half a second after the last key; what is edited takes the
+composer over until it is sent or left.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.timer import Timer
+
+from app.chat.store import Attachment, Draft, Message, Store
+from app.chat.text import one_line
+from app.errors import QuietlyError
+from app.tui import words
+from app.tui.room import Room
+from app.tui.widgets.attachments import AttachmentRow
+
+if TYPE_CHECKING:
+    from app.engine.protocol import Counted
+    from app.library.local import InstalledModel
+    from app.tui.desks.conversations import Act
+    from app.tui.desks.models import Models
+
+KEEP_AFTER = 0.5
+"""Seconds after the last key until a draft is on disk."""
+COUNT_AFTER = 0.25
+"""Seconds after the last key until its tokens are counted."""
+
+_BANNERS = {
+    "user": "Editing your question · Esc leaves it · Enter sends it as a branch",
+    "assistant": "Editing the answer · Esc leaves it · Enter keeps it as a branch",
+}
+
+
+class Writing:
+    """The composer's desk."""
+
+    def __init__(self, room: Room, models: "Models") -> None:
+        self._room, self._models = room, models
+        self._attached: list[Attachment] = []
+        self._tokens: dict[Attachment, int] = {}
+        self._editing: Message | None = None
+        self._set_aside = Draft()
+        self._keep_due: Timer | None = None
+        self._count_due: Timer | None = None
+        self._sending = False
+        self.acts: dict[str, Act] = {
+            "writing.attach": self._ask_for_file,
+            "writing.editor": lambda _: self._edit_outside(),
+            "writing.template": self._use_template,
+            "writing.keep": lambda _: self._keep_template(),
+            "writing.forget": lambda _: self._forget_template(),
+        }
+
+    # --- the composer ---
+
+    def focus(self) -> None:
+        """Put the cursor into the composer."""
+        self._room.screen.remove_class("-open")
+        self._room.area.composer.focus()
+
+    @property
+    def draft(self) -> Draft:
+        """What stands there now."""
+        return Draft(self._room.area.composer.text, tuple(self._attached))
+
+    def load(self, draft: Draft) -> None:
+        """Let `draft` stand there."""
+        composer = self._room.area.composer
+        composer.load_text(draft.text)
+        composer.move_cursor(composer.document.end)
+        self._attached = list(draft.attachments)
+        self._show_attachments()
+
+    def _clear(self, text: str, attached: Sequence[Attachment]) -> None:
+        """What was sent goes; what has been typed since stays."""
+        self._room.area.composer.take(text)
+        self._attached = [one for one in self._attached if one not in attached]
+        self._show_attachments()
+
+    def enter(self) -> None:
+        """Another conversation is in view: its draft, and what can be recalled."""
+        room = self._room
+        room.guarded(lambda: self.load(self._store().draft(room.current)))
+        room.guarded(self._recall)
+        self.count_soon()
+
+    def _recall(self) -> None:
+        self._room.area.composer.prompts = self._room.stores.disk.prompts()
+
+    def leave(self) -> None:
+        """Another conversation is about to come into view: what stands here is kept."""
+        self.end_editing()
+        self.keep()
+
+    def changed(self) -> None:
+        """Something was typed, attached or removed: keep it soon, and count it soon."""
+        if self._keep_due is not None:
+            self._keep_due.stop()
+        self._keep_due = self._room.screen.set_timer(KEEP_AFTER, self._keep_aside)
+        self.count_soon()
+
+    def count_soon(self) -> None:
+        """Tokens, context or model have changed: count again soon."""
+        if self._count_due is not None:
+            self._count_due.stop()
+        self._count_due = self._room.screen.set_timer(COUNT_AFTER, self._count_aside)
+
+    def keep(self) -> None:
+        """Put the draft on disk now."""
+        if self._keep_due is not None:
+            self._keep_due.stop()
+            self._keep_due = None
+        store, conversation, draft = self._store(), self._room.current, self._own_draft()
+        self._room.guarded(lambda: store.keep_draft(conversation, draft))
+
+    def _keep_aside(self) -> None:
+        self._keep_due = None
+        store, conversation, draft = self._store(), self._room.current, self._own_draft()
+        self._room.app.run_worker(
+            asyncio.to_thread(store.keep_draft, conversation, draft), group="draft", exit_on_error=False
+        )
+
+    def _own_draft(self) -> Draft:
+        """The conversation's draft: while a message is edited, what was set aside for it."""
+        return self.draft if self._editing is None else self._set_aside
+
+    def _store(self) -> Store:
+        room = self._room
+        if room.current is not None:
+            return room.stores.of(room.current)
+        return room.stores.memory if room.temporary else room.stores.disk
+
+    # --- sending ---
+
+    def submit(self, text: str) -> None:
+        """Send what was typed, or what is edited."""
+        room = self._room
+        if self._sending or not room.area.composer.text.startswith(text):
+            return  # Enter was pressed twice: this text is on its way already
+        if room.conductor.live(room.current) is not None:
+            room.say("An answer is being written. Your text stays here; send it then, or press Esc to stop.")
+            return
+        edited = self._editing
+        if edited is not None and edited.role == "assistant":
+            self._answer_edited(edited, text)
+            return
+        model = self._models.chosen()
+        if model is None:
+            return
+        # Aside: the disk may take its time.
+        self._sending = True
+        room.app.run_worker(self._send(text, model, edited), exit_on_error=False)
+
+    async def _send(self, text: str, model: "InstalledModel", edited: Message | None) -> None:
+        room = self._room
+        asked_in, attached = room.current, tuple(self._attached)
+        try:
+            if edited is not None:
+                asked = await room.conductor.ask_instead(edited, text, model, attached)
+            else:
+                asked = await room.conductor.send(asked_in, text, model, attached, temporary=room.temporary)
+        except QuietlyError as error:
+            room.say(str(error), wrong=True)
+            return
+        finally:
+            self._sending = False
+        # Only now is the text safe elsewhere.
+        if room.current != asked_in:
+            self._forget_draft(asked_in, text, attached)
+        elif edited is not None:
+            self.end_editing()
+            room.reread()
+        else:
+            self._clear(text, attached)
+            if asked_in is None:
+                room.guarded(lambda: self._store().keep_draft(None, Draft()))
+                room.read(asked.question.conversation)
+                room.temporary = False
+                room.show_page()
+            else:
+                room.append(asked.question, asked.answer)
+            self.keep()
+        composer = room.area.composer
+        composer.prompts = [text, *(old for old in composer.prompts if old != text)]
+        room.tell_conversations()
+        room.tell()
+
+    def _forget_draft(self, conversation: int | None, text: str, attached: Sequence[Attachment]) -> None:
+        """What was sent from a conversation that has been left meanwhile is no draft of it any more."""
+        store = self._room.stores.disk if conversation is None else self._room.stores.of(conversation)
+
+        def forget() -> None:
+            draft = store.draft(conversation)
+            rest = tuple(one for one in draft.attachments if one not in attached)
+            store.keep_draft(conversation, Draft(draft.text.removeprefix(text), rest))
+
+        self._room.guarded(forget)
+
+    # --- editing what was said ---
+
+    def edit(self, message: Message) -> None:
+        """Take a message of the conversation in view into the composer."""
+        if self._editing is None:
+            self._set_aside = self.draft
+        self._editing = message
+        self._room.area.banner.show(_BANNERS[message.role])
+        self.load(Draft(message.content, message.attachments))
+        self.focus()
+
+    def end_editing(self) -> bool:
+        """Leave what is edited as it was, and put back what stood here before. False where nothing is edited."""
+        if self._editing is None:
+            return False
+        self._editing = None
+        self._room.area.banner.show("")
+        self.load(self._set_aside)
+        self._set_aside = Draft()
+        return True
+
+    def _answer_edited(self, message: Message, text: str) -> None:
+        room = self._room
+        assert message.parent is not None  # an answer follows its question
+        try:
+            kept = room.stores.of(message.conversation).add_answer(
+                message.conversation, message.parent, text, message.model, reasoning=message.reasoning
+            )
+        except QuietlyError as error:
+            room.say(str(error), wrong=True)
+            return
+        self.end_editing()
+        room.reread(kept.id)
+        room.say("Kept beside the old answer. Ask on, or let the model go on from it with /continue.")
+
+    def quote(self, text: str) -> None:
+        """Put `text` into the composer as a quotation."""
+        quoted = "\n".join(f"> {line}" if line else ">" for line in text.strip().split("\n"))
+        composer = self._room.area.composer
+        before = composer.text
+        gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+        composer.move_cursor(composer.document.end)
+        composer.insert(f"{gap}{quoted}\n\n")
+        self.focus()
+
+    def _edit_outside(self) -> None:
+        if self._store() is self._room.stores.disk:
+            self._room.area.composer.action_edit_outside()
+        else:
+            self._room.say("An editor works on a file, and nothing of a temporary chat is ever written to one.")
+
+    # --- attachments ---
+
+    def _ask_for_file(self, typed: str) -> None:
+        from app.tui.screens.picking import PickFile
+
+        if typed:
+            self.attach([Path(typed).expanduser()])
+            return
+
+        def picked(path: Path | None) -> None:
+            if path is not None:
+                self.attach([path])
+
+        self._room.app.push_screen(PickFile(Path.home()), picked)
+
+    def attach(self, paths: Sequence[Path]) -> None:
+        """Read files, in a process of their own, and let them go along with what is sent."""
+
+        store, conversation = self._store(), self._room.current
+
+        async def read() -> None:
+            from app.attaching import read
+
+            for path in paths:
+                self._room.area.tally.show(f"Reading {one_line(path.name, 40)} …")
+                try:
+                    attachment = await read(path)
+                    if (self._store(), self._room.current) == (store, conversation):
+                        self.add(attachment)
+                    else:  # the person has gone on to another conversation meanwhile
+                        draft = store.draft(conversation)
+                        store.keep_draft(conversation, Draft(draft.text, (*draft.attachments, attachment)))
+                except QuietlyError as error:
+                    self._room.say(str(error), wrong=True)
+                self.count_soon()
+
+        self._room.app.run_worker(read(), exit_on_error=False)
+
+    def add(self, attachment: Attachment) -> None:
+        """Let it go along with what is sent."""
+        self._attached.append(attachment)
+        self._show_attachments()
+        self.changed()
+
+    def remove(self, place: int) -> None:
+        """Take an attachment away."""
+        if place < len(self._attached):
+            del self._attached[place]
+            self._show_attachments()
+            self.changed()
+
+    def _show_attachments(self) -> None:
+        self._room.area.attachments.show(
+            [AttachmentRow(place, one.name, self._detail(one)) for place, one in enumerate(self._attached)]
+        )
+
+    def _detail(self, attachment: Attachment) -> str:
+        count = self._tokens.get(attachment)
+        return words.size(len(attachment.text.encode())) if count is None else words.tokens(count)
+
+    def pasted(self, text: str) -> None:
+        """A paste that is too long to be a message: offered as an attachment."""
+        from app.tui.screens.menu import Menu, MenuRow
+
+        name = f"Pasted text {sum(one.name.startswith('Pasted text') for one in self._attached) + 1}"
+
+        def chosen(way: str | None) -> None:
+            if way == "attach":
+                self.add(Attachment(name, text))
+            elif way == "insert":
+                self._room.area.composer.insert(text)
+            self.focus()
+
+        self._room.app.push_screen(
+            Menu(
+                f"The paste has {len(text):,} characters.",
+                [
+                    MenuRow("attach", "Attach it as a document", "a"),
+                    MenuRow("insert", "Put it into the message", "i"),
+                ],
+            ),
+            chosen,
+        )
+
+    # --- tokens ---
+
+    def _count_aside(self) -> None:
+        self._count_due = None
+        self._room.app.run_worker(self._count(), group="count", exclusive=True, exit_on_error=False)
+
+    async def _count(self) -> None:
+        room, model = self._room, self._room.shelf.chosen
+        text, attached = room.area.composer.text, tuple(self._attached)
+        counted = None
+        if model is not None and (text.strip() or attached):
+            try:
+                counted = await room.conductor.count(model, room.current, text, attached)
+                await self._count_attachments(model)
+            except QuietlyError as error:
+                full = getattr(error, "kind", "") == "context"
+                room.area.tally.show(str(error) if full else "", full)
+                return
+        room.area.tally.show(*_tally(counted))
+
+    async def _count_attachments(self, model: "InstalledModel") -> None:
+        for one in self._attached:
+            if one not in self._tokens and (alone := await self._room.conductor.count(model, None, "", [one])):
+                self._tokens[one] = alone.tokens
+                self._show_attachments()
+
+    # --- templates ---
+
+    def _use_template(self, name: str) -> None:
+        from app.tui.palette import Choice, choose
+
+        templates = self._room.stores.disk.templates()
+        found = [one for one in templates if name.casefold() in one.name.casefold()]
+
+        def use(text: str) -> None:
+            self._room.area.composer.insert(text)
+            self.focus()
+
+        if not templates:
+            self._room.say("There is no template yet. Type one, then choose “Keep as a template…” with Ctrl+P.")
+        elif name and len(found) == 1:
+            use(found[0].text)
+        else:
+            choose(
+                self._room.app,
+                "Use a template…",
+                [Choice(one.name, one_line(one.text, 80), partial(use, one.text)) for one in found or templates],
+            )
+
+    def _keep_template(self) -> None:
+        from app.chat.store import Template
+        from app.tui.screens.asking import AskLine
+
+        text = self._room.area.composer.text
+        if not text.strip():
+            self._room.say("Type the text first, then keep it as a template.")
+            return
+
+        def named(name: str | None) -> None:
+            if name and name.strip():
+                kept = Template(name.strip(), text)
+                if self._room.guarded(lambda: self._room.stores.disk.keep_template(kept)):
+                    self._room.say(f"Kept as “{one_line(kept.name, 40)}”. /template brings it back.")
+
+        self._room.app.push_screen(AskLine("A name for this template", ""), named)
+
+    def _forget_template(self) -> None:
+        from app.tui.palette import Choice, choose
+
+        disk = self._room.stores.disk
+
+        def forget(name: str) -> None:
+            if self._room.guarded(lambda: disk.remove_template(name)):
+                self._room.say(f"The template “{one_line(name, 40)}” is gone.")
+
+        choose(
+            self._room.app,
+            "Remove a template…",
+            [Choice(one.name, one_line(one.text, 80), partial(forget, one.name)) for one in disk.templates()],
+        )
+
+
+def _tally(counted: "Counted | None") -> tuple[str, bool]:
+    """What to say of the prompt as it would be now, and whether it is a warning."""
+    if counted is None:
+        return "", False
+    match counted.dropped_messages:
+        case 0:
+            pass
+        case 1:
+            return "The context is full: the oldest message will not be read.", True
+        case dropped:
+            return f"The context is full: the {dropped:,} oldest messages will not be read.", True
+    return f"{words.tokens(counted.tokens)} of {counted.context:,}", False

@@ -1,0 +1,42 @@
+"""Where conversations are kept: on disk, or, while the program runs, in memory alone.
+
+Ids tell which: those of the store in memory begin above every id on disk. Knows no widget.
+"""
+
+from app.chat.store import Conversation, Store
+
+
+class Stores:
+    """The store on disk, and beside it one in memory from the first temporary conversation on."""
+
+    def __init__(self, disk: Store) -> None:
+        self.disk = disk
+        self._memory: Store | None = None
+
+    @property
+    def memory(self) -> Store:
+        """What is never written to disk, and gone when the program ends."""
+        if self._memory is None:
+            self._memory = Store.temporary()
+        return self._memory
+
+    def of(self, id: int) -> Store:
+        """The store that holds the conversation or message with this id."""
+        return self.memory if self.is_temporary(id) else self.disk
+
+    @staticmethod
+    def is_temporary(id: int) -> bool:
+        return id > Store.TEMPORARY
+
+    def conversations(self) -> list[Conversation]:
+        """All of them, the one in which something was last said first."""
+        found = self.disk.conversations()
+        if self._memory is not None:
+            found = sorted(found + self._memory.conversations(), key=lambda one: one.updated, reverse=True)
+        return found
+
+    def close(self) -> None:
+        """Let go of what is in memory; the store on disk is its opener's to close."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
