@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pexpect
@@ -24,7 +24,7 @@ class Terminal:
             list(command[1:]),
             cwd=str(cwd),
             dimensions=(rows, columns),
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8"},
+            env={**_without_sizes(os.environ), "TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8"},
             timeout=60,
         )
         self._process.delaybeforesend = None
@@ -78,3 +78,8 @@ class Terminal:
         if self._process.isalive():
             self._process.kill(signal.SIGKILL)
         self._process.close()
+
+
+def _without_sizes(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` but for the size of another terminal, which would be believed before this one's."""
+    return {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}

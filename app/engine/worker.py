@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -290,7 +291,9 @@ class Worker:
     def _report(self, request: Request, error: Exception) -> None:
         kind, sentence = _explained(error)
         if kind == "engine":
-            log.error("request %s failed", request.id, exc_info=error)
+            # Where, and not what: a message may quote the words of a conversation.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("request %s failed with %s\n%s", request.id, type(error).__name__, frames)
         self._cancelled.pop(request.id, None)
         self._send(Failed(request.id, kind, sentence))
 

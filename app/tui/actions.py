@@ -95,7 +95,7 @@ ACTIONS = (
     _message("links", "Open a link…", "The links of the message, after a question", "o", "/links"),
     _message("probabilities", "Probabilities…", "What else could have stood at a place of the answer", "p", "/why"),
     _message(
-        "delete", "Delete", "The message and all that follows it; undo brings it back", "d,delete,backspace", shown="D"
+        "delete", "Delete", "It and all that follows; undo brings it back", "delete,backspace,D", shown="Del"
     ),
     Action(
         "edit.undo",

@@ -5,6 +5,7 @@ or of the model library is imported before the first frame.
 """
 
 import asyncio
+import contextlib
 import gc
 import signal
 import sys
@@ -15,12 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import RenderableType
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.widget import MountError
 from textual.worker import Worker, WorkerFailed, WorkerState
 
 from app.assets import asset
@@ -39,6 +42,11 @@ if TYPE_CHECKING:
     from app.tui.library import Library
 
 _THEME = "theme"
+_COLLECT = (10_000, 20, 500)
+"""When Python looks for garbage by itself: the oldest generation hardly ever, since that holds up everything for tens
+of milliseconds; it is looked through after each answer instead."""
+_REST = 1.0
+"""Seconds after an answer until that is done."""
 _TWICE = 2.0
 """Seconds within which a second Ctrl+C quits."""
 
@@ -109,12 +117,20 @@ class QuietlyApp(App[None]):
         # What was made until now stays for good: frozen, it is never looked through again.
         if not gc.isenabled():
             gc.freeze()
+            gc.set_threshold(*_COLLECT)
             gc.enable()
         self._use_keys()
         for sentence in filter(None, self._notices):
             self.notify(sentence, severity="warning", timeout=20, markup=False)
         # Aside: once a day, and it may take a while.
         self.run_worker(asyncio.to_thread(self.store.back_up), exit_on_error=False)
+
+    def on_answer_ended(self) -> None:
+        self.set_timer(_REST, self._collect)
+
+    def _collect(self) -> None:
+        if not self.conductor.lives:
+            gc.collect()
 
     def _use_keys(self) -> None:
         """Put the person's own keys in force."""
@@ -178,6 +194,10 @@ class QuietlyApp(App[None]):
 
     # --- the end ---
 
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        self.chat.keep()
+        super().exit(result, return_code, message)
+
     def action_help_quit(self) -> None:
         """Ctrl+C with nothing selected: stop what is being written; pressed twice, quit."""
         if self.screen is self.chat and self.chat.stop_any():
@@ -209,12 +229,16 @@ class QuietlyApp(App[None]):
 
     def _handle_exception(self, error: Exception) -> None:
         """Textual's way out for unhandled errors; its own prints a traceback with values of variables."""
+        if self._exit and isinstance(error, MountError):
+            return  # the window was asked to end before all of it stood
         self._return_code = 1
         if self._exception is None:
             # Test frameworks wait for this.
             self._exception = error
             self._exception_event.set()
             self.conductor.save()
+            with contextlib.suppress(Exception):  # it may be the composer that failed
+                self.chat.keep()
             cause = error.error if isinstance(error, WorkerFailed) else error
             said = f"Quietly had to stop; everything said so far is stored. {self.report(cause)}"
             self.panic(Text(said))

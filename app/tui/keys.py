@@ -115,7 +115,7 @@ def _part(bindings: Mapping[str, Binding], chosen: dict[str, str], sentences: li
             after = f"it stays with {first}."
         else:
             after = f"{second} gives way; set another key for it."
-        said = f"The settings give {', '.join(shared)} to {first}, where {second} has it too; {after}"
+        said = f"The settings give {one_line(', '.join(shared), 60)} to {first}, where {second} has it too; {after}"
         if said not in sentences:
             sentences.append(said)
 

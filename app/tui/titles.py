@@ -61,8 +61,7 @@ class Titles:
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])  # unlike awaiting it, not cut short by how it ends, and no end to who waits
 
     def _begin(self, live: "Live", pool: "PoolLike") -> None:
         self._due = None

@@ -292,6 +292,8 @@ class Conductor:
         live = Live(answer.conversation, answer.id, model, Written(answer.content, answer.reasoning), answer)
         self._lives[answer.id] = live
         live.task = asyncio.create_task(self._run(live, prompt))
+        # Stopped before its first step, a task runs none of what it would do at its end.
+        live.task.add_done_callback(lambda _: self._end(live, "interrupted" if self._closing else "stopped"))
         self._post(AnswerBegun(live))
         return answer
 
@@ -344,7 +346,7 @@ class Conductor:
                 live.stage = "starting"
                 live.version += 1
                 live.turn = self._engines().ask(live.model.path, messages, session=session_of(live.conversation))
-                if live.over:
+                if live.over or live.stopping:
                     live.turn.stop()
                 finished = await self._listen(live, live.turn)
             self._end_well(live, finished)

@@ -22,6 +22,8 @@ BLINK = 0.5
 """Seconds: what has been on the screen for longer is stored."""
 BAR = "▌"
 """Stands before each row of the person's own messages."""
+SCROLL_BAR = " ▁▂▃▄▅▆▇█▔"
+"""What the end of the scroll bar looks like, at the end of a row."""
 ENTER, ESCAPE, TAB, UP, DOWN = "\r", "\x1b", "\t", "\x1b[A", "\x1b[B"
 CTRL_B, CTRL_L, CTRL_N = "\x02", "\x0c", "\x0e"
 
@@ -49,7 +51,8 @@ class Life:
             self.window.watch(min(left, patience))
 
     def _type(self) -> None:
-        self.window.type(self._dice.choice(["a few words ", "und noch mehr", "é東 "]))
+        # Without the letter that deletes: the focus may be on a list.
+        self.window.type(self._dice.choice(["a few notes ", "noch mehr", "é東 "]))
 
     def _send(self) -> None:
         self._said += 1
@@ -70,7 +73,8 @@ class Life:
         """The last question once more, with other words."""
         self.window.type("\x1b[Z" + UP + "k" * self._dice.randrange(3) + "e")
         self.window.watch(0.2)
-        self.window.type(" edited" + ENTER)
+        # Elsewhere these letters would be acts on messages.
+        self.window.type(" edited" + ENTER if "Editing" in self.window.text else ESCAPE)
 
     def _look_around(self) -> None:
         self.window.type(self._dice.choice([CTRL_B, TAB, "\x1b[5~", "\x1b[6~", "\x1b[H", "\x1b[F"]))
@@ -79,7 +83,7 @@ class Life:
 def questions_on(screen: str) -> list[str]:
     """What the transcript on `screen` has of the person's messages, row by row, as letters."""
     rows = [row.split(BAR) for row in screen.splitlines() if row.lstrip().startswith(BAR)]
-    return [letters(cells[1]) for cells in rows if not cells[0][2:] and "question" in cells[1]]
+    return [letters(cells[1].rstrip(SCROLL_BAR)) for cells in rows if not cells[0][2:] and "question" in cells[1]]
 
 
 def committed(database: Path) -> tuple[Words, Words]:

@@ -57,6 +57,8 @@ class Comparing:
             second = await room.conductor.answer(question, other)
         except QuietlyError as error:
             room.say(str(error), wrong=True)
+            if question.conversation == room.current:
+                room.reread()  # the first may be under way
             return
         if question.conversation != room.current:
             return
@@ -71,9 +73,12 @@ class Comparing:
         self._open = Compare(question.content, sides, lambda: room.conductor.stop(question.conversation))
 
         def ready() -> None:
-            for answer in answers:
-                if answer.status != "writing":
-                    self.finish(None, room.entry(answer), answer)
+            # As they are now: one may have ended before there was anything to show it on.
+            under_way = {live.message for live in room.conductor.lives_in(question.conversation)}
+            store = room.stores.of(question.conversation)
+            for answer in store.children(question.id, question.conversation):
+                if answer.id not in under_way:
+                    self.finish(room.entry(answer), answer)
 
         def kept(key: int | None) -> None:
             self._open = None
@@ -81,7 +86,7 @@ class Comparing:
                 self._messages.show(question.conversation, key)
 
         room.app.push_screen(self._open, kept)
-        room.app.call_after_refresh(ready)
+        room.app.call_after_refresh(room.guarded, ready)
 
     def stream(self, live: Live) -> None:
         """An answer has grown."""
@@ -90,7 +95,7 @@ class Comparing:
             activity = words.activity(live.stage, written.done, written.total)
             self._open.stream(live.message, written.answer, written.reasoning, activity)
 
-    def finish(self, live: Live | None, entry: "Entry", message: Message | None) -> None:
+    def finish(self, entry: "Entry", message: Message | None) -> None:
         """An answer has ended."""
         if self._open is not None:
             speed = ""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from app.chat.store import Draft
 from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.tui import telling
@@ -40,16 +41,26 @@ class Conversations:
                 self.bring(conversation, temporary)
             except QuietlyError as error:
                 room.say(str(error), wrong=True)
-                room.tell_conversations()
+                room.guarded(room.tell_conversations)
         self._writing.focus()
 
     def bring(self, conversation: int | None, temporary: bool = False) -> None:
         """Bring a conversation into view, with what was being written in it. QuietlyError where it cannot be read."""
-        room = self._room
         self._writing.leave()
+        self._show(conversation, self._writing.stored(conversation, temporary), temporary)
+
+    def bring_first(self, conversation: int | None) -> None:
+        """Bring the first one into view; what was typed before it could be stays, behind its draft."""
+        composer = self._room.area.composer
+        typed = composer.text
+        self._show(conversation, self._writing.stored(conversation))
+        composer.insert(typed)
+
+    def _show(self, conversation: int | None, draft: Draft, temporary: bool = False) -> None:
+        room = self._room
         room.read(conversation)
         room.temporary = temporary
-        self._writing.enter()
+        self._writing.enter(draft)
         room.show_page()
         room.tell_conversations()
         room.tell()
@@ -118,8 +129,13 @@ class Conversations:
         def renamed(title: str | None) -> None:
             if title is None or not title.strip():
                 return
-            room.guarded(lambda: store.rename(conversation, title.strip()))
-            self.named(conversation)
+            name = title.strip()
+
+            def rename() -> None:
+                store.rename(conversation, name)
+                self.named(conversation)
+
+            room.guarded(rename)
 
         if title:
             renamed(title)
@@ -136,8 +152,12 @@ class Conversations:
     def pin(self, conversation: int) -> None:
         """Keep it on top of the list, or no longer."""
         store = self._room.stores.of(conversation)
-        if self._room.guarded(lambda: store.pin(conversation, not store.conversation(conversation).pinned)):
+
+        def pin() -> None:
+            store.pin(conversation, not store.conversation(conversation).pinned)
             self.named(conversation)
+
+        self._room.guarded(pin)
 
     # --- deletion ---
 
@@ -146,18 +166,17 @@ class Conversations:
         room = self._room
         store = room.stores.of(conversation)
         record = store.conversation(conversation)
-        if conversation == room.current:
+        in_view = conversation == room.current
+        if in_view:
             self._writing.leave()
-        room.conductor.forget(conversation)
+        draft = self._writing.stored(None) if in_view else Draft()
+        # First: where it is refused, the answers in it are written on.
         removed = store.remove_conversation(conversation)
-        if conversation == room.current:
-            room.read(None)
-            room.temporary = False
-            self._writing.enter()
-            room.show_page()
-        room.tell_conversations()
-        room.tell()
-
+        room.conductor.forget(conversation)
+        if in_view:
+            self._show(None, draft)
+        else:
+            room.tell_conversations()
         self._undo.offer(
             f"“{one_line(record.title or telling.UNTITLED, 40)}”", store, removed, lambda: self.open(conversation)
         )

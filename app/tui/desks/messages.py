@@ -42,6 +42,8 @@ class Messages:
 
     def __init__(self, room: Room, models: "Models", writing: "Writing", undo: "Undo") -> None:
         self._room, self._models, self._writing, self._undo = room, models, writing, undo
+        self._beginning: set[int] = set()
+        """Conversations in which an answer is being begun: a key held down must not begin two."""
         self.acts: dict[str, Act] = {
             "message.edit": lambda _: self._about(self._writing.edit, "user", still=True),
             "message.regenerate": lambda _: self._about(self._again),
@@ -82,7 +84,8 @@ class Messages:
 
     def busy(self) -> bool:
         """Whether an answer is being written in view; the person is told."""
-        writing = self._room.conductor.live(self._room.current) is not None
+        current = self._room.current
+        writing = current in self._beginning or self._room.conductor.live(current) is not None
         if writing:
             self._room.say("An answer is being written. Press Esc to stop it first.")
         return writing
@@ -108,7 +111,7 @@ class Messages:
         if self.busy():
             return
         if (question := self.question_of(message)) is not None:
-            self._begin(self._room.conductor.answer(question, model))
+            self._begin(message.conversation, self._room.conductor.answer(question, model))
 
     def _continue(self, message: Message) -> None:
         model = self._models.chosen()
@@ -117,16 +120,17 @@ class Messages:
         if not message.content and not message.reasoning:
             self.answer_again(message, model)
         else:
-            self._begin(self._room.conductor.go_on(message, model))
+            self._begin(message.conversation, self._room.conductor.go_on(message, model))
 
     def go_on_from(self, message: Message, model: "InstalledModel", text: str, ids: tuple[int, ...]) -> None:
         """A new answer beside `message` that begins with `text`, which is what the tokens `ids` read as."""
         if not self.busy():
-            self._begin(self._room.conductor.go_on_from(message, model, text, "", ids))
+            self._begin(message.conversation, self._room.conductor.go_on_from(message, model, text, "", ids))
 
-    def _begin(self, work: "Coroutine[Any, Any, Message]") -> None:
+    def _begin(self, conversation: int, work: "Coroutine[Any, Any, Message]") -> None:
         """Store and ask aside, then show the answer that has begun."""
         room = self._room
+        self._beginning.add(conversation)
 
         async def begin() -> None:
             try:
@@ -134,6 +138,8 @@ class Messages:
             except QuietlyError as error:
                 room.say(str(error), wrong=True)
                 return
+            finally:
+                self._beginning.discard(conversation)
             if answer.conversation == room.current:
                 room.reread(answer.id if room.transcript.has_focus else None)
                 room.transcript.follow()
@@ -163,9 +169,13 @@ class Messages:
 
     def show(self, conversation: int, message: int) -> None:
         """Bring a message of another branch into view."""
-        store = self._room.stores.of(message)
-        if self._room.guarded(lambda: store.switch(conversation, message)):
-            self._room.reread(message)
+        room = self._room
+
+        def switch() -> None:
+            room.stores.of(message).switch(conversation, message)
+            room.reread(message)
+
+        room.guarded(switch)
 
     def delete(self, message: Message) -> None:
         """Remove a message with all that follows it; undo brings it back."""

@@ -79,14 +79,20 @@ class Models:
         """Act on the one usable model whose name contains `name`, or let the person choose from a list."""
         from app.tui.palette import Choice, choose
 
+        def take(model: "InstalledModel") -> None:
+            if model.problem is None:
+                act(model)
+            else:
+                self._room.say(model.problem, wrong=True)
+
         found = self._named(name)
         if name and len(found) == 1:
-            act(found[0])
+            take(found[0])
             return
         if name and not found:
             self._room.say(f"No model here is named like {name}; choose one from the list.")
         choices = [
-            Choice(model.name, model.problem or words.size(model.size), partial(act, model))
+            Choice(model.name, model.problem or words.size(model.size), partial(take, model))
             for model in found or self._room.shelf.models
         ]
         if adding:

@@ -21,8 +21,8 @@ class Probabilities:
         self._room, self._messages = room, messages
         self.acts: dict[str, Act] = {"message.probabilities": lambda _: self.open()}
 
-    async def open(self) -> None:
-        """Look into the answer in question."""
+    def open(self) -> None:
+        """Look into the answer in question, aside: the engine may be busy elsewhere for long."""
         room = self._room
         message = self._messages.target(only="assistant")
         if message is None:
@@ -34,12 +34,18 @@ class Probabilities:
         if model is None:
             return
         room.say("Reading the answer again …")
+        room.app.run_worker(self._read(message, model), group="probabilities", exclusive=True, exit_on_error=False)
+
+    async def _read(self, message: Message, model: "InstalledModel") -> None:
+        room = self._room
         try:
             pieces = await room.conductor.pieces(message, model)
         except QuietlyError as error:
             room.say(str(error), wrong=True)
             return
-        self._show(message, model, pieces)
+        # Whoever has gone on to something else meanwhile is not interrupted.
+        if room.screen.is_current and room.message(message.id) is not None:
+            self._show(message, model, pieces)
 
     def _writer_of(self, message: Message) -> "InstalledModel | None":
         """The model whose tokens the answer is made of; where there is none the person is told."""

@@ -30,6 +30,9 @@ KEEP_AFTER = 0.5
 COUNT_AFTER = 0.25
 """Seconds after the last key until its tokens are counted."""
 
+_Page = tuple[Store, int | None]
+"""Where a draft belongs: a conversation, or the empty page of one of the stores."""
+
 _BANNERS = {
     "user": "Editing your question · Esc leaves it · Enter sends it as a branch",
     "assistant": "Editing the answer · Esc leaves it · Enter keeps it as a branch",
@@ -45,9 +48,19 @@ class Writing:
         self._tokens: dict[Attachment, int] = {}
         self._editing: Message | None = None
         self._set_aside = Draft()
+        self._on_disk: Draft | None = None
+        """What is stored of the page in view, as far as known."""
+        self._keeping = asyncio.Lock()
+        """Held while drafts are stored aside."""
+        self._wanted: dict[_Page, Draft] = {}
+        """By page the newest draft that has yet to be stored aside."""
         self._keep_due: Timer | None = None
         self._count_due: Timer | None = None
         self._sending = False
+        self._unkept: dict[_Page, Draft] = {}
+        """Drafts that could not be stored when their page was left."""
+        self._reading: list[_Page] = []
+        """Where files are being read that are to go along, once for each."""
         self.acts: dict[str, Act] = {
             "writing.attach": self._ask_for_file,
             "writing.editor": lambda _: self._edit_outside(),
@@ -82,11 +95,17 @@ class Writing:
         self._attached = [one for one in self._attached if one not in attached]
         self._show_attachments()
 
-    def enter(self) -> None:
+    def stored(self, conversation: int | None, temporary: bool = False) -> Draft:
+        """What was being written there. QuietlyError where that cannot be read: then it must not be overwritten."""
+        page = self._page_of(conversation, temporary)
+        unkept = self._unkept.get(page)
+        return page[0].draft(conversation) if unkept is None else unkept
+
+    def enter(self, draft: Draft) -> None:
         """Another conversation is in view: its draft, and what can be recalled."""
-        room = self._room
-        room.guarded(lambda: self.load(self._store().draft(room.current)))
-        room.guarded(self._recall)
+        self._on_disk = draft
+        self.load(draft)
+        self._room.guarded(self._recall)
         self.count_soon()
 
     def _recall(self) -> None:
@@ -115,25 +134,45 @@ class Writing:
         if self._keep_due is not None:
             self._keep_due.stop()
             self._keep_due = None
-        store, conversation, draft = self._store(), self._room.current, self._own_draft()
-        self._room.guarded(lambda: store.keep_draft(conversation, draft))
+        page, draft = self._page, self._own_draft()
+        store, conversation = page
+        if self._keeping.locked():
+            self._wanted[page] = draft  # an older one is on its way, and may arrive behind this
+        elif draft == self._on_disk and page not in self._unkept:
+            return  # the disk, which another program may hold up, is not asked for nothing
+        if self._room.guarded(lambda: store.keep_draft(conversation, draft)):
+            self._on_disk = draft
+            self._unkept.pop(page, None)
+        else:
+            self._unkept[page] = draft
 
     def _keep_aside(self) -> None:
         self._keep_due = None
-        store, conversation, draft = self._store(), self._room.current, self._own_draft()
-        self._room.app.run_worker(
-            asyncio.to_thread(store.keep_draft, conversation, draft), group="draft", exit_on_error=False
-        )
+        self._wanted[self._page] = self._own_draft()
+        self._room.app.run_worker(self._keep_wanted(self._page), group="draft", exit_on_error=False)
+
+    async def _keep_wanted(self, page: _Page) -> None:
+        store, conversation = page
+        async with self._keeping:
+            while (draft := self._wanted.pop(page, None)) is not None:
+                await asyncio.to_thread(store.keep_draft, conversation, draft)
+                if page == self._page:
+                    self._on_disk = draft
 
     def _own_draft(self) -> Draft:
         """The conversation's draft: while a message is edited, what was set aside for it."""
         return self.draft if self._editing is None else self._set_aside
 
-    def _store(self) -> Store:
-        room = self._room
-        if room.current is not None:
-            return room.stores.of(room.current)
-        return room.stores.memory if room.temporary else room.stores.disk
+    @property
+    def _page(self) -> _Page:
+        """Where what stands here belongs."""
+        return self._page_of(self._room.current, self._room.temporary)
+
+    def _page_of(self, conversation: int | None, temporary: bool) -> _Page:
+        stores = self._room.stores
+        if conversation is not None:
+            return stores.of(conversation), conversation
+        return stores.memory if temporary else stores.disk, None
 
     # --- sending ---
 
@@ -149,36 +188,42 @@ class Writing:
         if edited is not None and edited.role == "assistant":
             self._answer_edited(edited, text)
             return
+        if self._page in self._reading:
+            room.say("A file is still being read. Your text stays here; send it when the file is there.")
+            return
         model = self._models.chosen()
         if model is None:
             return
-        # Aside: the disk may take its time.
+        # Aside: the disk may take its time. Where it belongs is settled now.
         self._sending = True
-        room.app.run_worker(self._send(text, model, edited), exit_on_error=False)
+        room.app.run_worker(self._send(text, model, edited, self._page, room.temporary), exit_on_error=False)
 
-    async def _send(self, text: str, model: "InstalledModel", edited: Message | None) -> None:
+    async def _send(
+        self, text: str, model: "InstalledModel", edited: Message | None, page: _Page, temporary: bool
+    ) -> None:
         room = self._room
-        asked_in, attached = room.current, tuple(self._attached)
+        asked_in, attached = page[1], tuple(self._attached)
         try:
             if edited is not None:
                 asked = await room.conductor.ask_instead(edited, text, model, attached)
             else:
-                asked = await room.conductor.send(asked_in, text, model, attached, temporary=room.temporary)
+                asked = await room.conductor.send(asked_in, text, model, attached, temporary=temporary)
         except QuietlyError as error:
             room.say(str(error), wrong=True)
             return
         finally:
             self._sending = False
         # Only now is the text safe elsewhere.
-        if room.current != asked_in:
-            self._forget_draft(asked_in, text, attached)
+        if self._page != page:
+            if edited is None:
+                self._forget_draft(page, text, attached)
         elif edited is not None:
             self.end_editing()
             room.reread()
         else:
             self._clear(text, attached)
             if asked_in is None:
-                room.guarded(lambda: self._store().keep_draft(None, Draft()))
+                room.guarded(lambda: page[0].keep_draft(None, Draft()))
                 room.read(asked.question.conversation)
                 room.temporary = False
                 room.show_page()
@@ -190,9 +235,9 @@ class Writing:
         room.tell_conversations()
         room.tell()
 
-    def _forget_draft(self, conversation: int | None, text: str, attached: Sequence[Attachment]) -> None:
-        """What was sent from a conversation that has been left meanwhile is no draft of it any more."""
-        store = self._room.stores.disk if conversation is None else self._room.stores.of(conversation)
+    def _forget_draft(self, page: _Page, text: str, attached: Sequence[Attachment]) -> None:
+        """What was sent from a page that has been left meanwhile is no draft of it any more."""
+        store, conversation = page
 
         def forget() -> None:
             draft = store.draft(conversation)
@@ -247,7 +292,7 @@ class Writing:
         self.focus()
 
     def _edit_outside(self) -> None:
-        if self._store() is self._room.stores.disk:
+        if self._page[0] is self._room.stores.disk:
             self._room.area.composer.action_edit_outside()
         else:
             self._room.say("An editor works on a file, and nothing of a temporary chat is ever written to one.")
@@ -269,24 +314,28 @@ class Writing:
 
     def attach(self, paths: Sequence[Path]) -> None:
         """Read files, in a process of their own, and let them go along with what is sent."""
-
-        store, conversation = self._store(), self._room.current
+        page = self._page
+        store, conversation = page
+        self._reading.append(page)
 
         async def read() -> None:
             from app.attaching import read
 
-            for path in paths:
-                self._room.area.tally.show(f"Reading {one_line(path.name, 40)} …")
-                try:
-                    attachment = await read(path)
-                    if (self._store(), self._room.current) == (store, conversation):
-                        self.add(attachment)
-                    else:  # the person has gone on to another conversation meanwhile
-                        draft = store.draft(conversation)
-                        store.keep_draft(conversation, Draft(draft.text, (*draft.attachments, attachment)))
-                except QuietlyError as error:
-                    self._room.say(str(error), wrong=True)
-                self.count_soon()
+            try:
+                for path in paths:
+                    self._room.area.tally.show(f"Reading {one_line(path.name, 40)} …")
+                    try:
+                        attachment = await read(path)
+                        if self._page == page:
+                            self.add(attachment)
+                        else:  # the person has gone on to another conversation meanwhile
+                            draft = store.draft(conversation)
+                            store.keep_draft(conversation, Draft(draft.text, (*draft.attachments, attachment)))
+                    except QuietlyError as error:
+                        self._room.say(str(error), wrong=True)
+                    self.count_soon()
+            finally:
+                self._reading.remove(page)
 
         self._room.app.run_worker(read(), exit_on_error=False)
 

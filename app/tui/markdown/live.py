@@ -11,8 +11,8 @@ from app.tui.markdown.highlight import code_lines
 from app.tui.markdown.render import Prefix, Renderer, parsed
 from app.tui.markdown.rows import Palette, Row
 
-FREEZE_OVER = 60
-KEEP_OPEN = 20
+FREEZE_OVER = 30
+KEEP_OPEN = 10
 """Lines of an open fence: past `FREEZE_OVER`, all but `KEEP_OPEN` are rendered for good."""
 
 _OPENING = re.compile(r"( {0,3})(`{3,}|~{3,})([^\n]*)")

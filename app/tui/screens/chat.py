@@ -4,6 +4,7 @@ It puts the widgets on the screen, paints what is being written, and passes what
 What a person can do is the table's (`app.tui.actions`), how it is done the desks'.
 """
 
+import contextlib
 import inspect
 import time
 from collections.abc import Callable, Mapping
@@ -131,13 +132,21 @@ class ChatScreen(GuardedScreen[None]):
         room.transcript = Transcript(id="transcript")
         room.transcript.display = False
         await self.query_one("#body").mount(
-            Static("", id="title", markup=False), Static("", id="welcome", markup=False), room.transcript
+            Static("", id="title", markup=False),
+            Static("", id="welcome", markup=False),
+            room.transcript,
+            FindBar(id="find"),
         )
-        await self.query_one("#page").mount(FindBar(id="find"), before="#area")
+        if not self.is_attached:
+            return  # asked to end meanwhile
         self._awake = True
         self.post_message(self.Shown())
-        latest = room.stores.disk.latest()
-        self.conversations.bring(latest.id if latest is not None else None)
+
+        def begin() -> None:
+            latest = room.stores.disk.latest()
+            self.conversations.bring_first(latest.id if latest is not None else None)
+
+        room.guarded(begin)
         self.models.look()
 
     # --- painting what is being written ---
@@ -171,7 +180,7 @@ class ChatScreen(GuardedScreen[None]):
             else:
                 entry = telling.ended_entry(live, event.status, event.note, room.place(live.message))
             room.transcript.finish(entry)
-            self.comparing.finish(live, entry, message)
+            self.comparing.finish(entry, message)
         elif event.status == "failed":
             room.say(event.note, wrong=True)
         if event.status == "complete":
@@ -186,9 +195,11 @@ class ChatScreen(GuardedScreen[None]):
         from app.tui.notifying import announce
 
         room = self.room
+        title = ""
         # The terminal may pass it on to the system, which keeps it: of a temporary chat it learns nothing.
-        temporary = room.stores.is_temporary(conversation)
-        title = "" if temporary else room.stores.disk.conversation(conversation).title
+        if not room.stores.is_temporary(conversation):
+            with contextlib.suppress(QuietlyError):  # deleted in another window: its answer has ended all the same
+                title = room.stores.disk.conversation(conversation).title
         announce(self.app, title, seconds, self._settings.notify_after, in_view=conversation == room.current)
 
     def on_entitled(self, event: Entitled) -> None:
@@ -212,6 +223,13 @@ class ChatScreen(GuardedScreen[None]):
             self.writing.count_soon()
 
     # --- what a person does ---
+
+    async def _dispatch_message(self, message: Post) -> None:
+        # What the store refuses is said, whichever widget asked for it; it is no reason to end the window.
+        try:
+            await super()._dispatch_message(message)
+        except QuietlyError as error:
+            self.room.say(str(error), wrong=True)
 
     async def action_act(self, id: str, argument: str = "") -> None:
         """Do what the table calls `id`; refusals are said."""
@@ -295,13 +313,13 @@ class ChatScreen(GuardedScreen[None]):
         self.conversations.open(event.key)
 
     def on_sidebar_rename_asked(self, event: Sidebar.RenameAsked) -> None:
-        self.room.guarded(lambda: self.conversations.rename(event.key))
+        self.conversations.rename(event.key)
 
     def on_sidebar_pin_asked(self, event: Sidebar.PinAsked) -> None:
         self.conversations.pin(event.key)
 
     def on_sidebar_delete_asked(self, event: Sidebar.DeleteAsked) -> None:
-        self.room.guarded(lambda: self.conversations.delete(event.key))
+        self.conversations.delete(event.key)
 
     def on_sidebar_menu_asked(self, event: Sidebar.MenuAsked) -> None:
         self.conversations.menu(event.key)
@@ -334,6 +352,11 @@ class ChatScreen(GuardedScreen[None]):
         if self.stop_any() or self.writing.end_editing():
             return
         self._write()
+
+    def keep(self) -> None:
+        """The window is about to go: what is typed is on disk when this returns."""
+        if self._awake:
+            self.writing.keep()
 
     def stop_any(self) -> bool:
         """Stop the answer in view. False where none is being written."""

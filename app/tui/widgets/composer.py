@@ -13,7 +13,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
-from textual.widgets.text_area import Selection
+from textual.widgets.text_area import EditResult, Location, Selection
 
 from app.chat.text import storable, visible
 from app.errors import QuietlyError
@@ -135,7 +135,13 @@ class Composer(TextArea):
         """Put another text here; what could be undone, and the walk through earlier prompts, end with the old one."""
         self._at, self._shut = 0, False
         self._left.clear()
-        super().load_text(text)
+        super().load_text(visible(text))
+
+    def insert(
+        self, text: str, location: Location | None = None, *, maintain_selection_offset: bool = True
+    ) -> EditResult:
+        """Put `text` in, without what would act on the terminal: it may be a model's, or come from a clipboard."""
+        return super().insert(visible(text), location, maintain_selection_offset=maintain_selection_offset)
 
     def _put(self, text: str, *, at_end: bool = True) -> None:
         """Replace all there is by `text`, as an edit that can be undone, the cursor at its end or its first row's."""

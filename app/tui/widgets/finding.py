@@ -17,8 +17,13 @@ from app.tui.widgets.shown import Shown
 
 _WIDE = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x130: 0x69, 0x3C2: 0x3C3}
 # What lowering the letters alone would miss or make longer, and what `visible` takes out.
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0130\u03a3\u03c2\u061c\u180e\u200b-\u200f\u2028-\u202e"
-                  "\u2060-\u206f\u3000\ud800-\udfff\ufeff\uff01-\uff5e\ufff9-\ufffb\U000e0000-\U000e007f]")  # fmt: skip
+_HIDDEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0130\u03a3\u03c2\u061c\u180e\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+_ODD = re.compile(f"[{_HIDDEN}０-９Ａ-Ｚａ-ｚ]")
+# Full-width punctuation is everywhere in Chinese and Japanese, and seldom what is looked for.
+_ODD_OR_WIDE = re.compile(f"[{_HIDDEN}\u3000\uff01-\uff5e]")
 PATIENCE = 40
 """Messages rendered in vain, one after the other, before a step takes a count from the raw text for true."""
 
@@ -32,7 +37,8 @@ def fold(text: str) -> str:
 
 def count(text: str, needle: str) -> int:
     """How often the folded `needle` occurs in raw text."""
-    if text.isascii() or _ODD.search(text):
+    odd = _ODD if needle.isalnum() else _ODD_OR_WIDE
+    if text.isascii() or odd.search(text):
         return fold(visible(text)).count(needle)
     if needle.isascii():
         # Lowering bytes is several times faster than lowering letters.
@@ -105,8 +111,10 @@ class Marks:
 class Finding:
     """One search through a conversation. `present` is the occurrence one stands on: (message, ordinal in it)."""
 
-    def __init__(self, query: str) -> None:
+    def __init__(self, query: str, before: "Finding | None" = None) -> None:
         self.needle = fold(visible(query).replace("\n", " "))
+        # Where a part of a query was not, all of it is not: this is what makes typing quick.
+        self._ruled_out = before._tallies if before is not None and before.needle in self.needle else {}
         self.present: tuple[Shown, int] | None = None
         self._tallies: dict[int, Tally] = {}
         self._marks: dict[int, Marks] = {}
@@ -116,7 +124,11 @@ class Finding:
         known = self._tallies.get(message.serial)
         if known is None or known.entry is not message.entry:
             entry = message.entry
-            known = Tally(entry, count(entry.reasoning.strip(), self.needle), count(entry.text, self.needle))
+            earlier = self._ruled_out.get(message.serial)
+            if earlier is not None and earlier.entry is entry and not earlier.total:
+                known = earlier
+            else:
+                known = Tally(entry, count(entry.reasoning.strip(), self.needle), count(entry.text, self.needle))
             self._tallies[message.serial] = known
         return known
 

@@ -45,6 +45,8 @@ class Reading(ScrollView, inherit_bindings=False):
         super().__init__(name=name, id=id, classes=classes)
         self._pages = Pages()
         self._palette_stale = True
+        self._ground = Style.null()
+        """The style of what is empty, as the theme has it: Textual works it out anew each time it is asked."""
         self._strips: OrderedDict[int, tuple[Row, Strip]] = OrderedDict()
         self._following = True
         self._news = False
@@ -248,6 +250,7 @@ class Reading(ScrollView, inherit_bindings=False):
         """The palette in force; where the theme changed it, what was rendered with the old one is dropped."""
         if self._palette_stale:
             self._palette_stale = False
+            self._ground = self.rich_style
             palette = {part: self.get_component_rich_style(f"transcript--{part}") for part in PARTS}
             if palette != self._pages.palette:
                 self._pages.palette = palette
@@ -270,7 +273,7 @@ class Reading(ScrollView, inherit_bindings=False):
             return self._below(width)
         found = self._row_at(y)
         if found is None:
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._ground)
         message, number, plain = found
         row = self._dressed(message, number, plain)
         offset = row_offset(message, number)
@@ -300,7 +303,7 @@ class Reading(ScrollView, inherit_bindings=False):
 
     def _strip(self, row: Row, width: int) -> Strip:
         # Always the full width: a row without a cell would have no offset to select from.
-        return Strip(row.segments).extend_cell_length(width, self.rich_style)
+        return Strip(row.segments).extend_cell_length(width, self._ground)
 
     def _selection_style(self) -> Style:
         """The theme's ground for selected text; its letters keep their colour unless the theme names one."""
@@ -311,8 +314,8 @@ class Reading(ScrollView, inherit_bindings=False):
     def _below(self, width: int) -> Strip:
         label = BELOW[:width]
         left = max(0, (min(width, 104) - len(label)) // 2)
-        segments = [Segment(" " * left, self.rich_style), Segment(label, self._pages.palette["below"])]
-        return Strip(segments).extend_cell_length(width, self.rich_style)
+        segments = [Segment(" " * left, self._ground), Segment(label, self._pages.palette["below"])]
+        return Strip(segments).extend_cell_length(width, self._ground)
 
     def _clear_selection(self) -> None:
         if self.is_mounted and self in self.screen.selections:

@@ -282,7 +282,7 @@ class Transcript(Reading, can_focus=True, inherit_bindings=False):
         Returns its place among all of them and their number; (0, 0) where there is none.
         """
         old, pages = self._finding, self._pages
-        finding = Finding(query)
+        finding = Finding(query, old)
         if not finding.needle or not len(pages) or not pages.width:
             self.end_find()
             return 0, 0

@@ -1,5 +1,8 @@
 """Titles by the model: only by a large one, only at rest, and never in the way of anything else."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +10,10 @@ from rich.cells import cell_len
 
 from app.chat.store import Store
 from app.chat.text import visible
+from app.engine.protocol import Event
 from app.tui.titles import LARGE_ENOUGH, cleaned
 from tests.app.tui.conftest import Opener, Window
-from tests.app.tui.window import FakePool
+from tests.app.tui.window import FakePool, FakeTurn
 
 LARGE = LARGE_ENOUGH + 1
 
@@ -59,6 +63,33 @@ async def test_a_question_does_not_wait_for_a_title(opened: Opener, store: Store
         window.pool.turns[2].finish()
         await window.ended()
         assert store.conversations()[0].title == "Why is the sky blue?"
+
+
+async def test_an_answer_can_be_stopped_while_a_title_takes_its_time_to_end(
+    opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, usual = asyncio.Event(), FakeTurn.__aiter__
+
+    async def reluctant(turn: FakeTurn) -> AsyncIterator[Event]:
+        try:
+            async for event in usual(turn):
+                yield event
+        finally:
+            if turn.session == "title":
+                await free.wait()
+
+    monkeypatch.setattr(FakeTurn, "__aiter__", reluctant)
+    async with opened(pool=pool_of(LARGE)) as window:
+        await answered(window)
+        await window.until(lambda: len(window.pool.turns) == 2)
+        window.composer.load_text("Another question")
+        await window.pilot.press("enter")
+        await window.until(lambda: window.app.conductor.lives)
+        await window.pilot.press("escape")
+        await window.ended()
+        assert store.branch(store.conversations()[0].id)[-1].status == "stopped"
+        assert len(window.pool.turns) == 2
+        free.set()
 
 
 async def test_a_title_that_a_person_gave_stays(opened: Opener, store: Store) -> None:

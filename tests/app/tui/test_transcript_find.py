@@ -66,7 +66,7 @@ def test_exactly_the_occurrences_are_marked_however_rows_are_wrapped(
 def test_steps_go_round_through_every_occurrence_once(
     texts: list[tuple[str, str, bool]], query: str, step: int
 ) -> None:
-    palette = defaultdict(Style)
+    palette = defaultdict[str, Style](Style)
     messages = []
     for serial, (text, reasoning, plain) in enumerate(texts):
         messages.append(Shown(Entry(serial, "user" if plain else "assistant", "", text, reasoning), serial))

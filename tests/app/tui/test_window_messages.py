@@ -177,7 +177,7 @@ async def test_a_message_is_deleted_with_what_follows_and_comes_back(opened: Ope
         await asked(window, "Three", "Four")
         before = branch_of(store)
         await to_messages(window)
-        await window.pilot.press("k", "d")
+        await window.pilot.press("k", "D")
         await window.until(lambda: said(store) == ["One", "Two"])
         await window.until(lambda: "Three" not in window.page)
         await window.pilot.press("u")
@@ -286,7 +286,7 @@ async def test_nothing_is_changed_under_an_answer_that_is_being_written(opened: 
         window.pool.turns[1].say("Fo")
         await window.until(lambda: "Fo" in window.page)
         await to_messages(window)
-        for key in "erxbdp":
+        for key in "erxbDp":
             await window.pilot.press(key)
         assert "Press Esc to stop it first" in window.notices
         await answered(window, "ur")
