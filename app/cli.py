@@ -93,7 +93,7 @@ def ask(
     from app.engine.protocol import SamplingOptions
 
     text = _question(question or [])
-    with Store.open(paths().database) as store:
+    with _store() as store:
         chosen = _model(store, model)
         conversation = _conversation(store, system, continued)
         sampling = SamplingOptions(temperature=temperature, seed=seed)
@@ -106,6 +106,14 @@ def ask(
         print()
     if answer.status != "complete":
         raise typer.Exit(130 if answer.status == "stopped" else 1)
+
+
+def _store() -> Store:
+    """The conversations; what was found wrong with their file is said."""
+    store = Store.open(paths().database)
+    if store.notice:
+        print(visible(store.notice), file=sys.stderr)
+    return store
 
 
 def _question(words: Sequence[str]) -> str:
@@ -283,7 +291,7 @@ def export(
     """Write a conversation as a Markdown file. Existing files are never overwritten."""
     from app.chat.export import write_export
 
-    with Store.open(paths().database) as store:
+    with _store() as store:
         if listing:
             for each in store.conversations():
                 print(f"{each.id:>6}  {visible(each.title)}")
@@ -307,7 +315,7 @@ def models(context: typer.Context) -> None:
     from app.shelf import Shelf
     from app.tui.words import size
 
-    with Store.open(paths().database) as store:
+    with _store() as store:
         found = installed(Shelf(store).folders)
     for model in found:
         about = model.problem or f"{size(model.size):>10}  {model.architecture or ''}"
@@ -350,7 +358,7 @@ def inspect(
     from app import inspecting
     from app.shelf import Shelf
 
-    with Store.open(paths().database) as store:
+    with _store() as store:
         told = inspecting.inspect(model, context, Shelf(store).folders)
     if as_json:
         print(msgspec.json.encode(inspecting.as_json(told)).decode())

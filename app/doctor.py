@@ -70,6 +70,7 @@ def _version(package: str) -> str:
 def _conversations(paths: Paths) -> str:
     try:
         with Store.open(paths.database) as store:
-            return f"{paths.database}, {len(store.conversations())} of them"
+            said = f"{paths.database}, {len(store.conversations())} of them"
+            return f"{said}. {store.notice}" if store.notice else said
     except QuietlyError as error:
         return str(error)

@@ -94,9 +94,7 @@ ACTIONS = (
     _message("copy_code", "Copy a code block…", "The code alone", "y", "/code"),
     _message("links", "Open a link…", "The links of the message, after a question", "o", "/links"),
     _message("probabilities", "Probabilities…", "What else could have stood at a place of the answer", "p", "/why"),
-    _message(
-        "delete", "Delete", "It and all that follows; undo brings it back", "delete,backspace,D", shown="Del"
-    ),
+    _message("delete", "Delete", "It and all that follows; undo brings it back", "delete,backspace,D", shown="Del"),
     Action(
         "edit.undo",
         "Messages",

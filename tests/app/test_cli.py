@@ -172,3 +172,13 @@ def test_doctor_names_what_helpers_ask_for(quietly, starter):
 def test_models_lists_the_starter(quietly, starter):
     assert quietly("models").stdout.startswith("starter")
     assert quietly("models", "get", "starter").stdout.strip() == str(starter)
+
+
+def test_a_conversations_file_that_was_set_aside_is_said_once(quietly, places):
+    with Store.open(places.database) as store:
+        store.create(title="before")
+    content = places.database.read_bytes()
+    places.database.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    done = quietly("models")
+    assert done.returncode == 0 and "damaged" in done.stderr
+    assert quietly("models").stderr == ""

@@ -6,7 +6,6 @@ composer over until it is sent or left.
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,9 +63,6 @@ class Writing:
         self.acts: dict[str, Act] = {
             "writing.attach": self._ask_for_file,
             "writing.editor": lambda _: self._edit_outside(),
-            "writing.template": self._use_template,
-            "writing.keep": lambda _: self._keep_template(),
-            "writing.forget": lambda _: self._forget_template(),
         }
 
     # --- the composer ---
@@ -410,61 +406,6 @@ class Writing:
             if one not in self._tokens and (alone := await self._room.conductor.count(model, None, "", [one])):
                 self._tokens[one] = alone.tokens
                 self._show_attachments()
-
-    # --- templates ---
-
-    def _use_template(self, name: str) -> None:
-        from app.tui.palette import Choice, choose
-
-        templates = self._room.stores.disk.templates()
-        found = [one for one in templates if name.casefold() in one.name.casefold()]
-
-        def use(text: str) -> None:
-            self._room.area.composer.insert(text)
-            self.focus()
-
-        if not templates:
-            self._room.say("There is no template yet. Type one, then choose “Keep as a template…” with Ctrl+P.")
-        elif name and len(found) == 1:
-            use(found[0].text)
-        else:
-            choose(
-                self._room.app,
-                "Use a template…",
-                [Choice(one.name, one_line(one.text, 80), partial(use, one.text)) for one in found or templates],
-            )
-
-    def _keep_template(self) -> None:
-        from app.chat.store import Template
-        from app.tui.screens.asking import AskLine
-
-        text = self._room.area.composer.text
-        if not text.strip():
-            self._room.say("Type the text first, then keep it as a template.")
-            return
-
-        def named(name: str | None) -> None:
-            if name and name.strip():
-                kept = Template(name.strip(), text)
-                if self._room.guarded(lambda: self._room.stores.disk.keep_template(kept)):
-                    self._room.say(f"Kept as “{one_line(kept.name, 40)}”. /template brings it back.")
-
-        self._room.app.push_screen(AskLine("A name for this template", ""), named)
-
-    def _forget_template(self) -> None:
-        from app.tui.palette import Choice, choose
-
-        disk = self._room.stores.disk
-
-        def forget(name: str) -> None:
-            if self._room.guarded(lambda: disk.remove_template(name)):
-                self._room.say(f"The template “{one_line(name, 40)}” is gone.")
-
-        choose(
-            self._room.app,
-            "Remove a template…",
-            [Choice(one.name, one_line(one.text, 80), partial(forget, one.name)) for one in disk.templates()],
-        )
 
 
 def _tally(counted: "Counted | None") -> tuple[str, bool]:

@@ -28,6 +28,7 @@ from app.tui.desks.finding import Finding
 from app.tui.desks.messages import Messages
 from app.tui.desks.models import Models
 from app.tui.desks.probabilities import Probabilities
+from app.tui.desks.templates import Templates
 from app.tui.desks.undo import Undo
 from app.tui.desks.writing import Writing
 from app.tui.lives import AnswerBegun, AnswerEnded, Entitled, ModelMoved, Trouble
@@ -90,6 +91,7 @@ class ChatScreen(GuardedScreen[None]):
         desks = (
             *(self.models, self.writing, self.conversations, self.messages, self.comparing, self.finding, undo),
             Probabilities(self.room, self.messages),
+            Templates(self.room),
         )
         self.acts: dict[str, Act] = {
             "answer.stop": lambda _: self._stop(),
