@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -36,10 +36,10 @@ from app.tui import failures
 from app.tui.actions import ACTIONS, keys_shown
 from app.tui.screens.chat import NARROW, SHORT, ChatScreen
 from app.tui.stores import Stores
-from app.tui.turns import Conductor, PoolLike
 
 if TYPE_CHECKING:
     from app.tui.library import Library
+    from app.tui.turns import Conductor, PoolLike
 
 _THEME = "theme"
 _COLLECT = (10_000, 20, 500)
@@ -67,7 +67,7 @@ class QuietlyApp(App[None]):
     def __init__(
         self,
         store: Store,
-        pool: Callable[[], PoolLike],
+        pool: "Callable[[], PoolLike]",
         library: "Library",
         logs: Path,
         today: Callable[[], date] = date.today,
@@ -83,9 +83,16 @@ class QuietlyApp(App[None]):
         self.shelf = Shelf(store)
         self.settings = settings or Settings()
         self.stores = Stores(store)
-        self.conductor = Conductor(self.stores, pool, self._pass_on, self.report)
+        self._make_pool = pool
         self.chat = ChatScreen(
-            self.stores, self.shelf, self.conductor, library, self.settings, today, self.report, lambda: self.own_keys
+            self.stores,
+            self.shelf,
+            lambda: self.conductor,
+            library,
+            self.settings,
+            today,
+            self.report,
+            lambda: self.own_keys,
         )
         self._logs = logs
         self._notices = [*notices, store.notice]
@@ -94,6 +101,13 @@ class QuietlyApp(App[None]):
         self._interrupted = 0.0
         if (theme := store.remembered(_THEME)) in self.available_themes and theme is not None:
             self.theme = theme
+
+    @cached_property
+    def conductor(self) -> "Conductor":
+        """Made when it is first asked for: the first frame comes first."""
+        from app.tui.turns import Conductor
+
+        return Conductor(self.stores, self._make_pool, self._pass_on, self.report)
 
     def get_driver_class(self) -> type[Driver]:
         from textual.drivers.linux_driver import LinuxDriver
@@ -270,7 +284,7 @@ def run_window() -> int:
     return app.return_code or 0
 
 
-def _pool(where: Paths) -> PoolLike:
+def _pool(where: Paths) -> "PoolLike":
     from app.engine.pool import Pool
 
     return Pool(where)

@@ -38,12 +38,15 @@ class Room:
         screen: "Screen[None]",
         stores: "Stores",
         shelf: "Shelf",
-        conductor: "Conductor",
+        conductor: "Callable[[], Conductor]",
         library: "Library",
         today: Callable[[], date],
     ) -> None:
         self.screen = screen
-        self.stores, self.shelf, self.conductor, self.library = stores, shelf, conductor, library
+        self.stores, self.shelf, self.library = stores, shelf, library
+        self._conductor = conductor
+        self.awake = False
+        """Whether the first frame is on the terminal; before that nothing is being written."""
         self._today = today
         self.current: int | None = None
         """The conversation in view; None is an empty page that becomes one with its first question."""
@@ -64,6 +67,10 @@ class Room:
     @property
     def area(self) -> "ComposerArea":
         return self.screen.query_one(ComposerArea)
+
+    @property
+    def conductor(self) -> "Conductor":
+        return self._conductor()
 
     # --- what is in view ---
 
@@ -134,9 +141,7 @@ class Room:
             welcome.update(telling.welcome(self.shelf.chosen, self.looked, self.temporary))
 
     def tell_conversations(self) -> None:
-        self.screen.query_one(Sidebar).show_conversations(
-            telling.conversation_rows(self.stores, self.conductor, self._today()), self.current
-        )
+        self.screen.query_one(Sidebar).show_conversations(self.rows(), self.current)
 
     def tell_models(self) -> None:
         self.screen.query_one(Sidebar).show_models(telling.model_rows(self.shelf, self.conductor))
@@ -150,7 +155,10 @@ class Room:
 
     def rows(self) -> list[ConversationRow]:
         """The conversations as lists show them."""
-        return telling.conversation_rows(self.stores, self.conductor, self._today())
+        return telling.conversation_rows(self.stores, self._is_written, self._today())
+
+    def _is_written(self, conversation: int) -> bool:
+        return self.awake and self.conductor.live(conversation) is not None
 
     def say(self, sentence: str, title: str = "", wrong: bool = False) -> None:
         """Say something in passing."""

@@ -3,7 +3,7 @@
 Pure functions over the store, the shelf and the conductor; they change nothing and know no screen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -11,16 +11,16 @@ from textual.content import Content
 
 from app.chat.store import Conversation, Message, Outcome
 from app.chat.text import one_line
-from app.shelf import Shelf
 from app.tui import words
-from app.tui.lives import Live
-from app.tui.stores import Stores
-from app.tui.turns import Conductor
 from app.tui.widgets.sidebar import ConversationRow, ModelRow, ModelState
 from app.tui.widgets.status import Facts
 
 if TYPE_CHECKING:
     from app.library.local import InstalledModel
+    from app.shelf import Shelf
+    from app.tui.lives import Live
+    from app.tui.stores import Stores
+    from app.tui.turns import Conductor
     from app.tui.widgets.message import Entry
 
 UNTITLED = "Untitled"
@@ -59,7 +59,7 @@ def place(message: int, siblings: Sequence[int]) -> tuple[int, int]:
     return (siblings.index(message) + 1, len(siblings)) if message in siblings else (1, 1)
 
 
-def ended_entry(live: Live, status: Outcome, note: str, which: tuple[int, int]) -> "Entry":
+def ended_entry(live: "Live", status: Outcome, note: str, which: tuple[int, int]) -> "Entry":
     """An answer that has just ended, and could not be stored."""
     from app.tui.widgets.message import Entry
 
@@ -92,14 +92,14 @@ def title(record: Conversation | None, temporary: bool) -> Content:
 # --- the sidebar ------------------------------------------------------------------------------------------
 
 
-def conversation_rows(stores: Stores, conductor: Conductor, today: date) -> list[ConversationRow]:
+def conversation_rows(stores: "Stores", is_written: Callable[[int], bool], today: date) -> list[ConversationRow]:
     """The conversations, newest first."""
     return [
         ConversationRow(
             record.id,
             record.title or UNTITLED,
             words.day(record.updated, today),
-            writing=conductor.live(record.id) is not None,
+            writing=is_written(record.id),
             pinned=record.pinned,
             temporary=stores.is_temporary(record.id),
         )
@@ -107,12 +107,12 @@ def conversation_rows(stores: Stores, conductor: Conductor, today: date) -> list
     ]
 
 
-def model_rows(shelf: Shelf, conductor: Conductor) -> list[ModelRow]:
+def model_rows(shelf: "Shelf", conductor: "Conductor") -> list[ModelRow]:
     """The installed models."""
     return [_model_row(model, shelf, conductor) for model in shelf.models]
 
 
-def _model_row(model: "InstalledModel", shelf: Shelf, conductor: Conductor) -> ModelRow:
+def _model_row(model: "InstalledModel", shelf: "Shelf", conductor: "Conductor") -> ModelRow:
     state: ModelState = "idle"
     detail = words.size(model.size)
     if model.problem is not None:
@@ -135,7 +135,7 @@ def measured(branch: Sequence[Message]) -> Message | None:
 
 def status(
     model: "InstalledModel | None",
-    conductor: Conductor,
+    conductor: "Conductor",
     conversation: int | None,
     last: Message | None,
     looked: bool,

@@ -22,19 +22,8 @@ from app.errors import QuietlyError
 from app.shelf import Shelf
 from app.tui import telling
 from app.tui.actions import ACTIONS, BY_ID, bindings, command
-from app.tui.desks.comparing import Comparing
-from app.tui.desks.conversations import Act, Conversations
-from app.tui.desks.finding import Finding
-from app.tui.desks.messages import Messages
-from app.tui.desks.models import Models
-from app.tui.desks.probabilities import Probabilities
-from app.tui.desks.templates import Templates
-from app.tui.desks.undo import Undo
-from app.tui.desks.writing import Writing
-from app.tui.lives import AnswerBegun, AnswerEnded, Entitled, ModelMoved, Trouble
 from app.tui.room import Room
 from app.tui.screens.guarded import GuardedScreen
-from app.tui.widgets.attachments import AttachmentBar
 from app.tui.widgets.composer import Command, Composer
 from app.tui.widgets.composer_area import ComposerArea
 from app.tui.widgets.sidebar import Sidebar
@@ -42,9 +31,13 @@ from app.tui.widgets.status import StatusLine
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from app.tui.desks import Desks
+    from app.tui.desks.conversations import Act
     from app.tui.library import Library
+    from app.tui.lives import AnswerBegun, AnswerEnded, Entitled, ModelMoved, Trouble
     from app.tui.stores import Stores
     from app.tui.turns import Conductor
+    from app.tui.widgets.attachments import AttachmentBar
     from app.tui.widgets.find_bar import FindBar
     from app.tui.widgets.transcript import Transcript
 
@@ -69,7 +62,7 @@ class ChatScreen(GuardedScreen[None]):
         self,
         stores: "Stores",
         shelf: Shelf,
-        conductor: "Conductor",
+        conductor: "Callable[[], Conductor]",
         library: "Library",
         settings: "Settings",
         today: Callable[[], date],
@@ -81,18 +74,8 @@ class ChatScreen(GuardedScreen[None]):
         self._report, self._own_keys = report, own_keys
         self.room = Room(self, stores, shelf, conductor, library, today)
         self._settings = settings
-        undo = Undo(self.room)
-        self.models = Models(self.room, self._write)
-        self.writing = Writing(self.room, self.models)
-        self.conversations = Conversations(self.room, self.writing, undo)
-        self.messages = Messages(self.room, self.models, self.writing, undo)
-        self.comparing = Comparing(self.room, self.models, self.messages)
-        self.finding = Finding(self.room)
-        desks = (
-            *(self.models, self.writing, self.conversations, self.messages, self.comparing, self.finding, undo),
-            Probabilities(self.room, self.messages),
-            Templates(self.room),
-        )
+        self.desks: Desks
+        """There once the first frame is on the terminal, as everything it calls for is."""
         self.acts: dict[str, Act] = {
             "answer.stop": lambda _: self._stop(),
             "page.read": lambda _: self._read_or_write(),
@@ -102,8 +85,6 @@ class ChatScreen(GuardedScreen[None]):
             "window.help": lambda _: self._help(),
             "window.quit": lambda _: self.app.action_quit(),
         }
-        for desk in desks:
-            self.acts |= desk.acts
         self._painted: dict[int, int] = {}
         self._told = 0.0
         self._awake = False
@@ -127,6 +108,7 @@ class ChatScreen(GuardedScreen[None]):
         self.call_after_refresh(self._wake)
 
     async def _wake(self) -> None:
+        from app.tui.desks import Desks
         from app.tui.widgets.find_bar import FindBar
         from app.tui.widgets.transcript import Transcript
 
@@ -141,19 +123,21 @@ class ChatScreen(GuardedScreen[None]):
         )
         if not self.is_attached:
             return  # asked to end meanwhile
-        self._awake = True
+        self.desks = Desks(room, self._write)
+        self.acts |= self.desks.acts
+        self._awake = room.awake = True
         self.post_message(self.Shown())
 
         def begin() -> None:
             latest = room.stores.disk.latest()
-            self.conversations.bring_first(latest.id if latest is not None else None)
+            self.desks.conversations.bring_first(latest.id if latest is not None else None)
 
         room.guarded(begin)
-        self.models.look()
+        self.desks.models.look()
 
     # --- painting what is being written ---
 
-    def on_answer_begun(self, event: AnswerBegun) -> None:
+    def on_answer_begun(self, event: "AnswerBegun") -> None:
         """Look at what is being written until nothing is."""
         self._painter.resume()
 
@@ -170,10 +154,10 @@ class ChatScreen(GuardedScreen[None]):
             written = live.written
             if written.answer or written.reasoning:
                 room.transcript.stream(live.message, written.answer, written.reasoning)
-            self.comparing.stream(live)
+            self.desks.comparing.stream(live)
             room.tell()
 
-    def on_answer_ended(self, event: AnswerEnded) -> None:
+    def on_answer_ended(self, event: "AnswerEnded") -> None:
         live, message, room = event.live, event.message, self.room
         if live.conversation == room.current:
             if message is not None:
@@ -182,7 +166,7 @@ class ChatScreen(GuardedScreen[None]):
             else:
                 entry = telling.ended_entry(live, event.status, event.note, room.place(live.message))
             room.transcript.finish(entry)
-            self.comparing.finish(entry, message)
+            self.desks.comparing.finish(entry, message)
         elif event.status == "failed":
             room.say(event.note, wrong=True)
         if event.status == "complete":
@@ -190,7 +174,7 @@ class ChatScreen(GuardedScreen[None]):
         room.tell_conversations()
         room.tell_models()
         room.tell()
-        self.writing.count_soon()
+        self.desks.writing.count_soon()
 
     def _announce(self, conversation: int, seconds: float) -> None:
         """Say quietly that a long answer has ended."""
@@ -204,13 +188,13 @@ class ChatScreen(GuardedScreen[None]):
                 title = room.stores.disk.conversation(conversation).title
         announce(self.app, title, seconds, self._settings.notify_after, in_view=conversation == room.current)
 
-    def on_entitled(self, event: Entitled) -> None:
-        self.conversations.named(event.conversation)
+    def on_entitled(self, event: "Entitled") -> None:
+        self.desks.conversations.named(event.conversation)
 
-    def on_trouble(self, event: Trouble) -> None:
+    def on_trouble(self, event: "Trouble") -> None:
         self.room.say(event.sentence, wrong=True)
 
-    def on_model_moved(self, event: ModelMoved) -> None:
+    def on_model_moved(self, event: "ModelMoved") -> None:
         now = time.monotonic()
         moving = self.room.conductor.loading(event.path) is not None
         # Loading reports every tensor; an eye needs fewer.
@@ -222,11 +206,15 @@ class ChatScreen(GuardedScreen[None]):
         self.room.tell_models()
         self.room.tell()
         if not moving:
-            self.writing.count_soon()
+            self.desks.writing.count_soon()
 
     # --- what a person does ---
 
     async def _dispatch_message(self, message: Post) -> None:
+        if not self._awake and type(message).__module__.startswith("app.tui.widgets"):
+            # Someone was quicker than the page.
+            self.call_after_refresh(self.post_message, message)
+            return
         # What the store refuses is said, whichever widget asked for it; it is no reason to end the window.
         try:
             await super()._dispatch_message(message)
@@ -263,28 +251,25 @@ class ChatScreen(GuardedScreen[None]):
         self.app.run_worker(self.action_act(id, argument), exit_on_error=False)
 
     def on_composer_submitted(self, event: Composer.Submitted) -> None:
-        if not self._awake:
-            self.call_after_refresh(self.post_message, Composer.Submitted(event.text))
-            return
         if (typed := command(event.text)) is not None:
             action, argument = typed
             self.room.area.composer.take(event.text)
             self.do(action.id, argument)
             return
-        self.writing.submit(event.text)
+        self.desks.writing.submit(event.text)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         if self._awake and event.text_area is self.room.area.composer:
-            self.writing.changed()
+            self.desks.writing.changed()
 
     def on_composer_large_paste(self, event: Composer.LargePaste) -> None:
-        self.writing.pasted(event.text)
+        self.desks.writing.pasted(event.text)
 
     def on_composer_paths_dropped(self, event: Composer.PathsDropped) -> None:
-        self.writing.attach(event.paths)
+        self.desks.writing.attach(event.paths)
 
-    def on_attachment_bar_remove_asked(self, event: AttachmentBar.RemoveAsked) -> None:
-        self.writing.remove(event.key)
+    def on_attachment_bar_remove_asked(self, event: "AttachmentBar.RemoveAsked") -> None:
+        self.desks.writing.remove(event.key)
 
     def on_transcript_copy_requested(self, event: "Transcript.CopyRequested") -> None:
         self.room.copy(event.text, event.what)
@@ -294,43 +279,43 @@ class ChatScreen(GuardedScreen[None]):
             self.room.copy(event.text, "the selection")
 
     def on_transcript_branch_requested(self, event: "Transcript.BranchRequested") -> None:
-        self.messages.step(event.key, event.step)
+        self.desks.messages.step(event.key, event.step)
 
     def on_transcript_menu_requested(self, event: "Transcript.MenuRequested") -> None:
-        self.messages.menu(event.key)
+        self.desks.messages.menu(event.key)
 
     def on_transcript_link_requested(self, event: "Transcript.LinkRequested") -> None:
-        self.messages.open_link(event.url)
+        self.desks.messages.open_link(event.url)
 
     def on_find_bar_changed(self, event: "FindBar.Changed") -> None:
-        self.finding.changed(event.query)
+        self.desks.finding.changed(event.query)
 
     def on_find_bar_step(self, event: "FindBar.Step") -> None:
-        self.finding.step(event.step)
+        self.desks.finding.step(event.step)
 
     def on_find_bar_closed(self) -> None:
-        self.finding.closed()
+        self.desks.finding.closed()
 
     def on_sidebar_conversation_chosen(self, event: Sidebar.ConversationChosen) -> None:
-        self.conversations.open(event.key)
+        self.desks.conversations.open(event.key)
 
     def on_sidebar_rename_asked(self, event: Sidebar.RenameAsked) -> None:
-        self.conversations.rename(event.key)
+        self.desks.conversations.rename(event.key)
 
     def on_sidebar_pin_asked(self, event: Sidebar.PinAsked) -> None:
-        self.conversations.pin(event.key)
+        self.desks.conversations.pin(event.key)
 
     def on_sidebar_delete_asked(self, event: Sidebar.DeleteAsked) -> None:
-        self.conversations.delete(event.key)
+        self.desks.conversations.delete(event.key)
 
     def on_sidebar_menu_asked(self, event: Sidebar.MenuAsked) -> None:
-        self.conversations.menu(event.key)
+        self.desks.conversations.menu(event.key)
 
     def on_sidebar_model_chosen(self, event: Sidebar.ModelChosen) -> None:
-        self.models.choose(event.key)
+        self.desks.models.choose(event.key)
 
     def on_sidebar_add_model(self) -> None:
-        self.models.add()
+        self.desks.models.add()
 
     def on_descendant_focus(self) -> None:
         if self._awake:
@@ -339,7 +324,7 @@ class ChatScreen(GuardedScreen[None]):
     # --- the window itself ---
 
     def _write(self) -> None:
-        self.writing.focus()
+        self.desks.writing.focus()
 
     def _read_or_write(self) -> None:
         transcript = self.room.transcript
@@ -351,14 +336,14 @@ class ChatScreen(GuardedScreen[None]):
                 transcript.move_current(-1)
 
     def _stop(self) -> None:
-        if self.stop_any() or self.writing.end_editing():
+        if self.stop_any() or self.desks.writing.end_editing():
             return
         self._write()
 
     def keep(self) -> None:
         """The window is about to go: what is typed is on disk when this returns."""
         if self._awake:
-            self.writing.keep()
+            self.desks.writing.keep()
 
     def stop_any(self) -> bool:
         """Stop the answer in view. False where none is being written."""

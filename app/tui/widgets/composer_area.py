@@ -5,15 +5,20 @@ composer, and the tally of tokens. Each takes a row only while it has something 
 conversations: whoever owns it fills the parts.
 """
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from app.tui.widgets.attachments import AttachmentBar
-from app.tui.widgets.completion import CompletionList
 from app.tui.widgets.composer import Composer
+
+if TYPE_CHECKING:
+    from app.tui.widgets.attachments import AttachmentBar
+    from app.tui.widgets.completion import CompletionList
 
 
 class Banner(Static):
@@ -64,11 +69,23 @@ class ComposerArea(Vertical):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.completions = CompletionList(id="completions")
         self.banner = Banner(id="banner")
-        self.attachments = AttachmentBar(id="attachments")
         self.composer = Composer(id="composer")
         self.tally = Tally(self.composer, id="tally")
+
+    @cached_property
+    def completions(self) -> "CompletionList":
+        """The commands that what is typed may become; made when it is first asked for."""
+        from app.tui.widgets.completion import CompletionList
+
+        return CompletionList(id="completions")
+
+    @cached_property
+    def attachments(self) -> "AttachmentBar":
+        """What goes along with the message; made when it is first asked for."""
+        from app.tui.widgets.attachments import AttachmentBar
+
+        return AttachmentBar(id="attachments")
 
     def compose(self) -> ComposeResult:
         yield self.composer
@@ -90,7 +107,7 @@ class ComposerArea(Vertical):
         await self._fill()
         self.completions.show(event.commands, event.place)
 
-    def on_completion_list_chosen(self, event: CompletionList.Chosen) -> None:
+    def on_completion_list_chosen(self, event: "CompletionList.Chosen") -> None:
         event.stop()
         # In its own queue, so that what it posts is its own.
         self.composer.call_later(self.composer.take_command, event.command)

@@ -46,9 +46,9 @@ async def test_drafts_wait_in_their_conversations(opened: Opener, store: Store) 
     second = converse(store, "Second", "Answer")
     async with opened() as window:
         window.composer.load_text("half a thought")
-        window.app.chat.conversations.open(first)
+        window.app.chat.desks.conversations.open(first)
         assert window.composer.text == ""
-        window.app.chat.conversations.open(second)
+        window.app.chat.desks.conversations.open(second)
         assert window.composer.text == "half a thought"
 
 
@@ -182,7 +182,7 @@ async def test_hostile_names_are_shown_as_letters(opened: Opener, store: Store) 
 async def test_a_model_with_a_problem_says_it_when_chosen(opened: Opener) -> None:
     async with opened(FakeLibrary(STARTER, BROKEN)) as window:
         assert "!" in window.page
-        window.app.chat.models.choose(str(BROKEN.path))
+        window.app.chat.desks.models.choose(str(BROKEN.path))
         await window.until(lambda: "broken has no config.json" in window.notices)
         assert window.app.shelf.chosen == STARTER
 

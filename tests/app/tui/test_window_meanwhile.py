@@ -63,9 +63,9 @@ async def test_a_draft_that_cannot_be_stored_comes_back_with_its_conversation(
         await window.pilot.press(*"precious")
         with monkeypatch.context() as held:
             held.setattr(store, "keep_draft", refuse)
-            window.app.chat.conversations.open(other)
+            window.app.chat.desks.conversations.open(other)
             await window.until(lambda: "The file is held." in window.notices and window.composer.text == "")
-        window.app.chat.conversations.open(first)
+        window.app.chat.desks.conversations.open(first)
         await window.until(lambda: window.composer.text == "precious")
 
 
@@ -78,11 +78,11 @@ async def test_a_conversation_whose_draft_cannot_be_read_is_not_opened_over_anot
         await window.pilot.press(*"secret")
         with monkeypatch.context() as held:
             held.setattr(store, "draft", refuse)
-            window.app.chat.conversations.open(conversation)
+            window.app.chat.desks.conversations.open(conversation)
             await window.until(lambda: "The file is held." in window.notices)
         room = window.app.chat.room
         assert (room.current, room.temporary, window.composer.text) == (None, True, "secret")
-        window.app.chat.conversations.open(conversation)
+        window.app.chat.desks.conversations.open(conversation)
         await window.until(lambda: window.composer.text == "")
     assert store.draft(conversation) == Draft()
 
@@ -100,7 +100,7 @@ async def test_what_is_typed_in_a_temporary_chat_stays_there_while_a_question_is
     async with opened() as window:
         window.composer.load_text("A question")
         await window.pilot.press("enter")
-        window.app.chat.conversations.open(None, temporary=True)
+        window.app.chat.desks.conversations.open(None, temporary=True)
         await window.pilot.press(*"secret")
         free.set()
         await window.until(lambda: window.pool.turns)
@@ -222,7 +222,7 @@ async def test_looking_into_an_answer_waits_aside_for_a_busy_engine(opened: Open
         first = window.app.chat.room.current
         await window.pilot.press("ctrl+n")
         await window.ask("Second")
-        window.app.chat.conversations.open(first)
+        window.app.chat.desks.conversations.open(first)
         await window.pilot.press("ctrl+t", "p")
         await window.until(lambda: "Reading the answer again" in window.notices)
         await window.pilot.press("ctrl+n")

@@ -232,15 +232,15 @@ async def test_a_link_opens_only_after_a_question(opened: Opener, monkeypatch: p
         await window.pilot.press("o")
         await window.until(lambda: isinstance(window.app.screen, CommandPalette))
         await window.pilot.press("escape")
-        window.app.chat.messages.open_link("https://example.org/page")
+        window.app.chat.desks.messages.open_link("https://example.org/page")
         await window.until(lambda: isinstance(window.app.screen, Confirm) and "https://example.org/page" in window.page)
         await window.pilot.press("escape")
         assert not followed
-        window.app.chat.messages.open_link("https://example.org/page")
+        window.app.chat.desks.messages.open_link("https://example.org/page")
         await window.until(lambda: isinstance(window.app.screen, Confirm))
         await window.pilot.press("y")
         await window.until(lambda: followed == ["https://example.org/page"])
-        window.app.chat.messages.open_link("javascript:alert(1)")
+        window.app.chat.desks.messages.open_link("javascript:alert(1)")
         await window.pilot.pause()
         assert not isinstance(window.app.screen, Confirm) and len(followed) == 1
 

@@ -140,16 +140,16 @@ async def test_an_answer_goes_on_in_the_background_and_is_live_when_one_returns(
         first = window.app.conductor.lives[0].conversation
         window.pool.turns[0].say("Begun")
         await window.until(lambda: "Begun" in window.page)
-        window.app.chat.conversations.open(other)
+        window.app.chat.desks.conversations.open(other)
         await window.until(lambda: "An old answer" in window.page)
         window.pool.turns[0].say(" and continued")
         await window.until(lambda: store.branch(first)[1].content == "Begun and continued")
         assert "continued" not in window.page
-        window.app.chat.conversations.open(first)
+        window.app.chat.desks.conversations.open(first)
         await window.until(lambda: "Begun and continued" in window.page)
         window.pool.turns[0].say(" to the end.")
         await window.until(lambda: "to the end." in window.page)
-        window.app.chat.conversations.open(other)
+        window.app.chat.desks.conversations.open(other)
         window.pool.turns[0].finish()
         await window.ended()
         assert store.branch(first)[1].status == "complete"

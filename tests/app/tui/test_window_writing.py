@@ -102,9 +102,9 @@ async def test_attachments_stay_with_the_draft_and_can_be_taken_away(
         await window.pilot.press("ctrl+n")  # reading it may take longer than this
         await window.until(lambda: store.draft(store.conversations()[0].id).attachments)
         await window.until(lambda: "list.txt" not in window.page)
-        window.app.chat.conversations.open(store.conversations()[0].id)
+        window.app.chat.desks.conversations.open(store.conversations()[0].id)
         await window.until(lambda: "list.txt" in window.page)
-        window.app.chat.writing.remove(0)
+        window.app.chat.desks.writing.remove(0)
         await window.until(lambda: "list.txt" not in window.page)
         await window.until(lambda: store.draft(store.conversations()[0].id) == Draft())
 
@@ -153,7 +153,7 @@ async def test_a_temporary_chat_leaves_nothing(opened: Opener, store: Store, tmp
         await window.until(lambda: "A secret answer" in window.page and "not stored" in window.page)
         await window.pilot.press("ctrl+n")
         await window.until(lambda: "not stored" in window.page)  # in the list, while the window is open
-        window.app.chat.conversations.open(window.app.stores.conversations()[0].id)
+        window.app.chat.desks.conversations.open(window.app.stores.conversations()[0].id)
         await window.until(lambda: "A secret answer" in window.page)
     assert [one.title for one in store.conversations()] == ["A stored one"]
     for file in tmp_path.rglob("*"):
