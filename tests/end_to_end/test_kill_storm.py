@@ -161,8 +161,8 @@ def storm(places: Paths, tmp_path: Path, lives: int, seed: int) -> None:
     assert any(message.status == "interrupted" and message.content for message in answers)
 
 
-def test_nothing_said_or_shown_is_lost_in_eight_lives(places: Paths, tmp_path: Path) -> None:
-    storm(places, tmp_path, 8, SEED)
+def test_nothing_said_or_shown_is_lost_in_five_lives(places: Paths, tmp_path: Path) -> None:
+    storm(places, tmp_path, 5, SEED)
 
 
 @pytest.mark.soak

@@ -131,7 +131,7 @@ def run(examples: int, machine: type[SessionMachine] = SessionMachine, **more: A
 
 
 def test_a_session_continues_as_a_fresh_one():
-    run(300, stateful_step_count=7)
+    run(150, stateful_step_count=7)
 
 
 @pytest.mark.soak

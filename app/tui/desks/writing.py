@@ -15,6 +15,7 @@ from app.chat.store import Attachment, Draft, Message, Store
 from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.tui import words
+from app.tui.actions import command
 from app.tui.room import Room
 from app.tui.widgets.attachments import AttachmentRow
 
@@ -227,7 +228,8 @@ class Writing:
                 room.append(asked.question, asked.answer)
             self.keep()
         composer = room.area.composer
-        composer.prompts = [text, *(old for old in composer.prompts if old != text)]
+        if text.strip():
+            composer.prompts = [text, *(old for old in composer.prompts if old != text)]
         room.tell_conversations()
         room.tell()
 
@@ -349,6 +351,7 @@ class Writing:
             self.changed()
 
     def _show_attachments(self) -> None:
+        self._room.area.composer.goes_empty = bool(self._attached)
         self._room.area.attachments.show(
             [AttachmentRow(place, one.name, self._detail(one)) for place, one in enumerate(self._attached)]
         )
@@ -391,7 +394,8 @@ class Writing:
         room, model = self._room, self._room.shelf.chosen
         text, attached = room.area.composer.text, tuple(self._attached)
         counted = None
-        if model is not None and (text.strip() or attached):
+        commanding = command(text) is not None or bool(room.area.composer.completing())
+        if model is not None and not commanding and (text.strip() or attached):
             try:
                 counted = await room.conductor.count(model, room.current, text, attached)
                 await self._count_attachments(model)

@@ -101,6 +101,8 @@ class Composer(TextArea):
         )
         self.commands: Sequence[Command] = ()
         """What may be typed instead of a prompt."""
+        self.goes_empty = False
+        """Whether it may be sent with nothing in it, because something goes along."""
         self.prompts: Sequence[str] = ()
         """What was asked before, newest first. (`history` is Textual's name for what can be undone.)"""
         self._walked: tuple[str, ...] = ()
@@ -119,7 +121,7 @@ class Composer(TextArea):
     def action_submit(self) -> None:
         if commands := self.completing():
             self.take_command(commands[self._highlighted()])
-        elif self.text.strip():
+        elif self.text.strip() or self.goes_empty:
             self._tell(self.Submitted(self.text))
 
     def action_new_line(self) -> None:

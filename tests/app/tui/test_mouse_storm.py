@@ -8,6 +8,8 @@ import random
 import re
 from collections.abc import Iterator
 
+import pytest
+
 from app.chat.store import Store
 from app.tui.driver import PasteParser
 from app.tui.widgets.transcript import Transcript
@@ -15,7 +17,6 @@ from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.window import ANSWER, FakeTurn, converse
 
 SEED = 4
-EVENTS = 3000
 HOPS = 6
 """Turns of the event loop that a gesture gets: more than it has widgets to go through."""
 SIZES = ((90, 24), (60, 18), (100, 30), (80, 24))
@@ -114,7 +115,10 @@ def unfolded_in(transcript: Transcript) -> set[int]:
     return {shown.entry.key for shown in transcript._pages.messages if shown.unfolded}
 
 
-async def test_a_mouse_storm_over_a_growing_answer_breaks_and_loses_nothing(opened: Opener, store: Store) -> None:
+@pytest.mark.parametrize("events", [800, pytest.param(5000, marks=pytest.mark.soak)])
+async def test_a_mouse_storm_over_a_growing_answer_breaks_and_loses_nothing(
+    opened: Opener, store: Store, events: int
+) -> None:
     dice = random.Random(SEED)
     conversation = converse(store, "Tell me about Paris", STORY)
     async with opened(size=SIZES[0]) as window:
@@ -122,7 +126,7 @@ async def test_a_mouse_storm_over_a_growing_answer_breaks_and_loses_nothing(open
         window.composer.load_text(DRAFT)
         writer, mouse = Writer(window.pool.turns[0], dice), Mouse(window)
         gestures, sent = storm(dice), 0
-        while sent < EVENTS:
+        while sent < events:
             if dice.random() < 0.25:
                 writer.write()
             for event in next(gestures):

@@ -74,6 +74,17 @@ async def test_a_file_goes_along_with_the_question(opened: Opener, store: Store,
         await window.ended()
 
 
+async def test_a_file_may_go_alone(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await window.pilot.press("enter")
+        window.app.chat.desks.writing.add(Attachment("notes.md", "The password is swordfish."))
+        await window.ask("")
+        assert "swordfish" in window.pool.turns[0].messages[-1].content
+        assert [one.title for one in store.conversations()] == ["notes.md"]
+        window.pool.turns[0].finish()
+        await window.ended()
+
+
 async def test_a_file_that_cannot_be_read_is_said(opened: Opener, tmp_path: Path) -> None:
     async with opened() as window:
         await window.command(f"/attach {tmp_path / 'nowhere.txt'}")
