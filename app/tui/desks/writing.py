@@ -71,7 +71,8 @@ class Writing:
     def focus(self) -> None:
         """Put the cursor into the composer."""
         self._room.screen.remove_class("-open")
-        self._room.area.composer.focus()
+        # At once, not when the screen gets to it: what is typed right behind belongs there.
+        self._room.screen.set_focus(self._room.area.composer)
 
     @property
     def draft(self) -> Draft:
