@@ -1,5 +1,6 @@
 """A terminal that remembers: every byte that came, and what was on its screen when."""
 
+import contextlib
 import io
 import os
 import signal
@@ -45,6 +46,7 @@ class WatchedTerminal(Terminal):
         moment = time.monotonic()
         os.kill(self.pid, signal.SIGKILL)
         for engine in engines:
-            os.killpg(engine, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ends by itself when the window is gone
+                os.killpg(engine, signal.SIGKILL)
         self._process.wait()
         return moment

@@ -294,7 +294,8 @@ class Reading(ScrollView, inherit_bindings=False):
         """(message, row within it, the row) on a line of the window."""
         line = round(self.scroll_y) + y
         pages = self._pages
-        if not pages.messages or line >= pages.heights.total:
+        # Painted before it was told its width, it would show everything in a narrow column for a moment.
+        if not pages.messages or not pages.width or line >= pages.heights.total:
             return None
         index, number = pages.heights.locate(line)
         message = pages.messages[index]
