@@ -1,4 +1,5 @@
-"""What is kept beside the conversations: drafts, prompt templates, asked prompts, and what the program remembers.
+"""What is kept beside the conversations: drafts, templates, system prompts, presets, asked prompts, settings of
+models, and what the program remembers.
 
 Functions over an open connection, called within a transaction.
 """
@@ -6,7 +7,7 @@ Functions over an open connection, called within a transaction.
 import sqlite3
 
 from app.chat import rows
-from app.chat.records import Draft, Template
+from app.chat.records import Draft, GenerationSettings, Preset, SystemPrompt, Template
 from app.chat.text import storable
 from app.errors import QuietlyError
 
@@ -61,12 +62,66 @@ def templates(connection: sqlite3.Connection) -> list[Template]:
 
 def keep_template(connection: sqlite3.Connection, template: Template) -> None:
     """Keep `template`, in the place of one of the same name. QuietlyError where it has none."""
-    if not template.name.strip():
-        raise QuietlyError("This template has no name; give it one.")
     connection.execute(
         "INSERT INTO templates (name, text) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text",
-        (storable(template.name), storable(template.text)),
+        (_named("template", template.name), storable(template.text)),
     )
+
+
+def system_prompts(connection: sqlite3.Connection) -> list[SystemPrompt]:
+    """The person's system prompts by name."""
+    stored = connection.execute("SELECT name, text FROM system_prompts ORDER BY name COLLATE NOCASE")
+    return [SystemPrompt(*row) for row in stored]
+
+
+def keep_system_prompt(connection: sqlite3.Connection, kept: SystemPrompt) -> None:
+    """Keep `kept`, in the place of one of the same name. QuietlyError where it has none."""
+    connection.execute(
+        "INSERT INTO system_prompts (name, text) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text",
+        (_named("system prompt", kept.name), storable(kept.text)),
+    )
+
+
+def presets(connection: sqlite3.Connection) -> list[Preset]:
+    """The person's presets by name."""
+    stored = connection.execute("SELECT name, model, system_prompt, settings FROM presets ORDER BY name COLLATE NOCASE")
+    return [Preset(name, model, prompt, rows.settings(settings)) for name, model, prompt, settings in stored]
+
+
+def keep_preset(connection: sqlite3.Connection, preset: Preset) -> None:
+    """Keep `preset`, in the place of one of the same name. QuietlyError where it has none."""
+    connection.execute(
+        "INSERT OR REPLACE INTO presets (name, model, system_prompt, settings) VALUES (?, ?, ?, ?)",
+        (
+            _named("preset", preset.name),
+            rows.optional(preset.model),
+            storable(preset.system_prompt),
+            rows.encoded(preset.settings),
+        ),
+    )
+
+
+def model_settings(connection: sqlite3.Connection, model: str) -> GenerationSettings:
+    """What was chosen for all answers of the model that people call `model`."""
+    row = connection.execute("SELECT settings FROM model_settings WHERE model = ?", (storable(model),)).fetchone()
+    return rows.settings(row[0]) if row else GenerationSettings()
+
+
+def keep_model_settings(connection: sqlite3.Connection, model: str, settings: GenerationSettings) -> None:
+    """Choose `settings` for the model; where nothing is chosen, nothing is kept."""
+    if settings == GenerationSettings():
+        connection.execute("DELETE FROM model_settings WHERE model = ?", (storable(model),))
+    else:
+        connection.execute(
+            "INSERT OR REPLACE INTO model_settings (model, settings) VALUES (?, ?)",
+            (storable(model), rows.encoded(settings)),
+        )
+
+
+def _named(what: str, name: str) -> str:
+    if not name.strip():
+        raise QuietlyError(f"This {what} has no name; give it one.")
+    return storable(name)
 
 
 def remembered(connection: sqlite3.Connection, key: str) -> str | None:

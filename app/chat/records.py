@@ -12,6 +12,39 @@ Role = Literal["user", "assistant"]
 Status = Literal["complete", "writing", "stopped", "interrupted", "failed"]
 Outcome = Literal["complete", "stopped", "interrupted", "failed"]
 TitledBy = Literal["line", "model", "person"]
+Overflow = Literal["oldest", "stop", "rolling"]
+"""When the context is full: the oldest turns go; the conversation ends; or it rolls on, forgetting token by token."""
+
+
+class GenerationSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a person chose about how answers are generated; what is None was not chosen.
+
+    A conversation's own stand over its model's, those over the program's, those over the checkpoint's.
+    """
+
+    temperature: float | None = None
+    """0 is always the most likely token."""
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    """The longest answer, in tokens."""
+    context: int | None = None
+    """Tokens of conversation that the model sees, at most what it was trained for."""
+    overflow: Overflow | None = None
+    thinking: bool | None = None
+    """Whether a model that can reason before it answers does so."""
+
+    def over(self, other: "GenerationSettings") -> "GenerationSettings":
+        """These, and of `other` what was not chosen here."""
+        return GenerationSettings(
+            **{
+                name: chosen if (chosen := getattr(self, name)) is not None else getattr(other, name)
+                for name in self.__struct_fields__
+            }
+        )
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -30,6 +63,7 @@ class Conversation(msgspec.Struct, frozen=True):
     pinned: bool = False
     titled_by: TitledBy = "line"
     """Whose the title is: the first line of the first question, a model's, or the person's."""
+    settings: GenerationSettings = GenerationSettings()
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -85,6 +119,23 @@ class Template(msgspec.Struct, frozen=True):
 
     name: str
     text: str
+
+
+class SystemPrompt(msgspec.Struct, frozen=True):
+    """What a model is told before the first message, kept under a name."""
+
+    name: str
+    text: str
+
+
+class Preset(msgspec.Struct, frozen=True):
+    """How a conversation begins: which model, what it is told, how it answers."""
+
+    name: str
+    model: str | None = None
+    """The model's name for people; None is whichever is chosen."""
+    system_prompt: str = ""
+    settings: GenerationSettings = GenerationSettings()
 
 
 class Removed(msgspec.Struct, frozen=True):

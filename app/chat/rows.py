@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.chat.records import Attachment, Conversation, Message, Role
+from app.chat.records import Attachment, Conversation, GenerationSettings, Message, Role
 from app.chat.text import storable
 from app.errors import QuietlyError
 
@@ -19,7 +19,9 @@ Owner = Literal["message", "draft"]
 """What an attachment belongs to."""
 
 # The columns in the order of the records' fields.
-CONVERSATIONS = "SELECT id, title, created, updated, head, system_prompt, model, pinned, titled_by FROM conversations"
+CONVERSATIONS = (
+    "SELECT id, title, created, updated, head, system_prompt, model, pinned, titled_by, settings FROM conversations"
+)
 MESSAGES = (
     "SELECT id, conversation, parent, role, content, reasoning, model, fingerprint, sampling, status, note,"
     " token_ids, prompt_tokens, completion_tokens, first_token_seconds, decode_seconds, created, edited,"
@@ -35,7 +37,7 @@ _ATTACHED = {
 }
 _FIELDS = Message.__struct_fields__
 _ID, _SAMPLING, _EDITED, _ATTACHMENTS = (_FIELDS.index(name) for name in ("id", "sampling", "edited", "attachments"))
-_PINNED = Conversation.__struct_fields__.index("pinned")
+_PINNED, _SETTINGS = (Conversation.__struct_fields__.index(name) for name in ("pinned", "settings"))
 
 
 def conversations(connection: sqlite3.Connection, which: str, values: Sequence[object] = ()) -> list[Conversation]:
@@ -44,6 +46,7 @@ def conversations(connection: sqlite3.Connection, which: str, values: Sequence[o
     for row in connection.execute(f"{CONVERSATIONS} {which}", values):
         fields = list(row)
         fields[_PINNED] = bool(fields[_PINNED])
+        fields[_SETTINGS] = settings(fields[_SETTINGS])
         found.append(Conversation(*fields))
     return found
 
@@ -117,6 +120,19 @@ def packed(token_ids: Sequence[int] | None) -> bytes | None:
     return None if token_ids is None else struct.pack(f"<{len(token_ids)}I", *token_ids)
 
 
+def settings(stored: object) -> GenerationSettings:
+    """The settings as they are stored; none of them where a hand edited them into something else."""
+    try:
+        return msgspec.json.decode(str(stored), type=GenerationSettings)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return GenerationSettings()
+
+
+def encoded(chosen: GenerationSettings) -> str:
+    """`chosen` as it is stored."""
+    return msgspec.json.encode(chosen).decode()
+
+
 def optional(text: str | None) -> str | None:
     """`text` made storable where there is one."""
     return None if text is None else storable(text)
@@ -130,13 +146,13 @@ def row_id(cursor: sqlite3.Cursor) -> int:
 
 def _message(connection: sqlite3.Connection, row: Sequence[Any]) -> Message:
     values = list(row)
-    values[_SAMPLING] = _settings(values[_SAMPLING])
+    values[_SAMPLING] = _sampling(values[_SAMPLING])
     values[_EDITED] = bool(values[_EDITED])
     values[_ATTACHMENTS] = attached(connection, "message", values[_ID]) if values[_ATTACHMENTS] else ()
     return Message(*values)
 
 
-def _settings(stored: object) -> dict[str, object] | None:
+def _sampling(stored: object) -> dict[str, object] | None:
     """The sampling settings; None where a hand edited them into something else: the words matter more."""
     if stored is None:
         return None

@@ -96,6 +96,52 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (kind, id)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE conversations ADD COLUMN
+        settings TEXT NOT NULL DEFAULT '{}' /* how its answers are generated, a JSON object; only what was chosen */;
+
+    CREATE TABLE presets (
+        name          TEXT PRIMARY KEY,
+        model         TEXT,           -- the model's name for people; NULL: whichever is chosen
+        system_prompt TEXT NOT NULL,
+        settings      TEXT NOT NULL   -- as in "conversations"
+    ) WITHOUT ROWID;
+
+    CREATE TABLE system_prompts (
+        name TEXT PRIMARY KEY,        -- what the person calls it
+        text TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE model_settings (
+        model    TEXT PRIMARY KEY,    -- the model's name for people
+        settings TEXT NOT NULL        -- as in "conversations"; what was chosen there goes before this
+    ) WITHOUT ROWID;
+
+    -- What full-text search looks in, a row for a message, its id the rowid. Derived from the other tables: each
+    -- character of Chinese, Japanese and Korean stands apart here, because the tokenizer takes a run of them for one
+    -- word. What changed waits in "unindexed" until it is needed; a deletion takes effect at once.
+    CREATE VIRTUAL TABLE message_index USING fts5 (
+        content, reasoning, attachments, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
+    );
+    CREATE TABLE unindexed (
+        message INTEGER PRIMARY KEY   -- its words in "message_index" are missing or old
+    );
+    INSERT INTO unindexed SELECT id FROM messages;
+    CREATE TRIGGER message_added AFTER INSERT ON messages BEGIN
+        INSERT OR IGNORE INTO unindexed VALUES (new.id);
+    END;
+    CREATE TRIGGER message_changed AFTER UPDATE OF content, reasoning ON messages
+    WHEN old.content IS NOT new.content OR old.reasoning IS NOT new.reasoning BEGIN
+        INSERT OR IGNORE INTO unindexed VALUES (new.id);
+    END;
+    CREATE TRIGGER message_deleted AFTER DELETE ON messages BEGIN
+        DELETE FROM message_index WHERE rowid = old.id;
+        DELETE FROM unindexed WHERE message = old.id;
+    END;
+    CREATE TRIGGER attachment_added AFTER INSERT ON attachments WHEN new.message IS NOT NULL BEGIN
+        INSERT OR IGNORE INTO unindexed VALUES (new.message);
+    END;
+    """,
 )
 
 VERSION = len(STEPS)

@@ -17,11 +17,14 @@ from app.chat.records import (
     Attachment,
     Conversation,
     Draft,
+    GenerationSettings,
     Message,
     Outcome,
+    Preset,
     Removed,
     Role,
     Status,
+    SystemPrompt,
     Template,
     TitledBy,
 )
@@ -33,12 +36,15 @@ __all__ = [
     "Attachment",
     "Conversation",
     "Draft",
+    "GenerationSettings",
     "Message",
     "Outcome",
+    "Preset",
     "Removed",
     "Role",
     "Status",
     "Store",
+    "SystemPrompt",
     "Template",
     "TitledBy",
 ]
@@ -67,23 +73,46 @@ class Store(StoreFile):
         with self._reading() as connection:
             return rows.conversation(connection, conversation)
 
-    def create(self, title: str = "", system_prompt: str = "", model: str | None = None) -> Conversation:
+    def create(
+        self,
+        title: str = "",
+        system_prompt: str = "",
+        model: str | None = None,
+        settings: GenerationSettings | None = None,
+    ) -> Conversation:
         """A new, empty conversation; a title given here is the person's."""
         now = time.time()
         with self._changing() as connection:
             made = connection.execute(
-                "INSERT INTO conversations (title, titled_by, system_prompt, model, created, updated)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO conversations (title, titled_by, system_prompt, model, settings, created, updated)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     storable(title),
                     "person" if title else "line",
                     storable(system_prompt),
                     rows.optional(model),
+                    rows.encoded(settings or GenerationSettings()),
                     now,
                     now,
                 ),
             )
             return rows.conversation(connection, rows.row_id(made))
+
+    def instruct(self, conversation: int, system_prompt: str) -> None:
+        """Tell the model something else before the first message, from the next answer on."""
+        with self._changing() as connection:
+            rows.conversation(connection, conversation)
+            connection.execute(
+                "UPDATE conversations SET system_prompt = ? WHERE id = ?", (storable(system_prompt), conversation)
+            )
+
+    def tune(self, conversation: int, settings: GenerationSettings) -> None:
+        """Let the conversation's next answers be generated with these settings."""
+        with self._changing() as connection:
+            rows.conversation(connection, conversation)
+            connection.execute(
+                "UPDATE conversations SET settings = ? WHERE id = ?", (rows.encoded(settings), conversation)
+            )
 
     def rename(self, conversation: int, title: str, by: Literal["model", "person"] = "person") -> bool:
         """Give the conversation another title; it keeps its place in the list. Returns whether it has it.
@@ -331,6 +360,46 @@ class Store(StoreFile):
         """Remove the template called `name`; nothing where there is none."""
         with self._changing() as connection:
             connection.execute("DELETE FROM templates WHERE name = ?", (storable(name),))
+
+    def system_prompts(self) -> list[SystemPrompt]:
+        """The person's system prompts by name."""
+        with self._reading() as connection:
+            return beside.system_prompts(connection)
+
+    def keep_system_prompt(self, prompt: SystemPrompt) -> None:
+        """Keep `prompt`, in the place of one of the same name. QuietlyError where it has none."""
+        with self._changing() as connection:
+            beside.keep_system_prompt(connection, prompt)
+
+    def remove_system_prompt(self, name: str) -> None:
+        """Remove the system prompt called `name`; nothing where there is none."""
+        with self._changing() as connection:
+            connection.execute("DELETE FROM system_prompts WHERE name = ?", (storable(name),))
+
+    def presets(self) -> list[Preset]:
+        """The person's presets by name."""
+        with self._reading() as connection:
+            return beside.presets(connection)
+
+    def keep_preset(self, preset: Preset) -> None:
+        """Keep `preset`, in the place of one of the same name. QuietlyError where it has none."""
+        with self._changing() as connection:
+            beside.keep_preset(connection, preset)
+
+    def remove_preset(self, name: str) -> None:
+        """Remove the preset called `name`; nothing where there is none."""
+        with self._changing() as connection:
+            connection.execute("DELETE FROM presets WHERE name = ?", (storable(name),))
+
+    def model_settings(self, model: str) -> GenerationSettings:
+        """What was chosen for all answers of the model that people call `model`."""
+        with self._reading() as connection:
+            return beside.model_settings(connection, model)
+
+    def keep_model_settings(self, model: str, settings: GenerationSettings) -> None:
+        """Choose `settings` for all answers of the model."""
+        with self._changing() as connection:
+            beside.keep_model_settings(connection, model, settings)
 
     def remembered(self, key: str) -> str | None:
         """What was last remembered under `key`."""

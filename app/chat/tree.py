@@ -39,7 +39,7 @@ _TAKE = {
 }
 _TAKE_OF_DRAFTS = "SELECT attachments.* FROM attachments JOIN drafts ON draft = id WHERE conversation = ?"
 _PUT = {
-    "conversations": "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "conversations": "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "messages": "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "drafts": "INSERT INTO drafts VALUES (?, ?, ?)",
     "attachments": "INSERT INTO attachments VALUES (?, ?, ?, ?, ?)",

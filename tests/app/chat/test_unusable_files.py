@@ -83,7 +83,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(database: Path, full_disk: Ca
     with Store.open(database) as store:
         conversation = store.create()
         kept = store.ask(conversation.id, None, "kept")
-        full_disk(200_000)
+        full_disk(400_000)
         with pytest.raises(QuietlyError, match=r"disk .*full") as caught:
             store.ask(conversation.id, kept.id, "x" * 1_000_000)
         assert str(database) in str(caught.value)
