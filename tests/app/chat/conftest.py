@@ -1,16 +1,17 @@
-"""A store in a folder of its own, second processes that use the same one, and disks that refuse."""
+"""Files of conversations, and second processes that use the same one."""
 
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from app.chat import schema
+from app.chat.search import Hit, Search, parse
 from app.chat.store import Store
 
 MARKER = "xylophone-marker"
@@ -45,15 +46,22 @@ def holding(folder: Path, words: str = MARKER) -> list[str]:
     return [file.name for file in folder.rglob("*") if file.is_file() and words.encode() in file.read_bytes()]
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "conversations.sqlite3"
+def caught_up(store: Store) -> None:
+    """The index has all that is not being written."""
+    while store.catch_up():
+        pass
+
+
+def found(search: Search, typed: str) -> tuple[Hit, ...]:
+    """What a person finds who types this today."""
+    return search.find(parse(typed, date.today())).hits
 
 
 @pytest.fixture
-def store(database: Path) -> Iterator[Store]:
-    with Store.open(database) as opened:
-        yield opened
+def search(database: Path) -> Iterator[Search]:
+    opened = Search.open(database)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -101,22 +109,3 @@ def start() -> Iterator[Start]:
     for process in running:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture
-def stranger() -> Iterator[None]:
-    """The superuser may write everywhere; for these tests it steps down."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
-
-
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """No file of this process may grow beyond that many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
