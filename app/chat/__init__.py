@@ -1,1 +1,1 @@
-"""Conversations: the store, the message tree, export, and text made safe to show. No models, no screen."""
+"""Conversations: the store, the message tree, and text made safe to show. No models, no screen."""

@@ -65,6 +65,20 @@ class Presence:
             os.close(self._descriptor)
             raise
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Yields whether this is the only share; while the body runs nobody can take another."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            nobody_else = False
+        else:
+            nobody_else = True
+        try:
+            yield nobody_else
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)  # also where it was not got: the attempt may cost the share
+
     def release(self) -> None:
         """Give the share back."""
         os.close(self._descriptor)

@@ -43,11 +43,11 @@ def connect(path: Path) -> Opened:
     private_folder(path.parent)
     # One at a time: a file is recognised whole, never while another process creates it, two do not mend at once,
     # and SQLite does not wait for a lock while it changes the journal mode.
-    with _turn_in(path.parent):
+    with turn_in(path.parent):
         restoring(path)
         _prepare_file(path)
         notice = ""
-        connection = _unready(path)
+        connection = unready(path)
         try:
             try:
                 _make_ready(path, connection)
@@ -58,7 +58,7 @@ def connect(path: Path) -> Opened:
 
                 notice = mending.mend(path, connection, error)
                 _prepare_file(path)
-                connection = _unready(path)
+                connection = unready(path)
                 _make_ready(path, connection)
             return Opened(connection, lease.Presence(writers(path)), notice)
         except BaseException:
@@ -69,7 +69,7 @@ def connect(path: Path) -> Opened:
 def connect_temporary(first_id: int) -> sqlite3.Connection:
     """A database in memory alone whose ids begin above `first_id`."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.text_factory = _text
+    connection.text_factory = readable
     # What SQLite sorts would otherwise go through a file.
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -107,9 +107,10 @@ def flaws(connection: sqlite3.Connection) -> list[str]:
     return [flaw for flaw in found if flaw != "ok" and not flaw.startswith(("NULL value in", "CHECK constraint"))]
 
 
-def _unready(path: Path) -> sqlite3.Connection:
+def unready(path: Path) -> sqlite3.Connection:
+    """A connection to the file as it is, nothing asked of it yet."""
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-    connection.text_factory = _text
+    connection.text_factory = readable
     return connection
 
 
@@ -130,7 +131,7 @@ def _make_ready(path: Path, connection: sqlite3.Connection) -> None:
     schema.migrate(connection)
 
 
-def _text(stored: bytes) -> str:
+def readable(stored: bytes) -> str:
     """Text from the file; a damaged letter costs itself, not the conversation."""
     return str(stored, "utf-8", "replace")
 
@@ -173,7 +174,7 @@ def _recognise(path: Path, connection: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _turn_in(folder: Path) -> Iterator[None]:
+def turn_in(folder: Path) -> Iterator[None]:
     """Processes that open the same file do so one after the other."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -8,43 +8,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.generation import GenerationSettings as GenerationSettings
+
 Role = Literal["user", "assistant"]
 Status = Literal["complete", "writing", "stopped", "interrupted", "failed"]
 Outcome = Literal["complete", "stopped", "interrupted", "failed"]
 TitledBy = Literal["line", "model", "person"]
-Overflow = Literal["oldest", "stop", "rolling"]
-"""When the context is full: the oldest turns go; the conversation ends; or it rolls on, forgetting token by token."""
-
-
-class GenerationSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a person chose about how answers are generated; what is None was not chosen.
-
-    A conversation's own stand over its model's, those over the program's, those over the checkpoint's.
-    """
-
-    temperature: float | None = None
-    """0 is always the most likely token."""
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    """The longest answer, in tokens."""
-    context: int | None = None
-    """Tokens of conversation that the model sees, at most what it was trained for."""
-    overflow: Overflow | None = None
-    thinking: bool | None = None
-    """Whether a model that can reason before it answers does so."""
-
-    def over(self, other: "GenerationSettings") -> "GenerationSettings":
-        """These, and of `other` what was not chosen here."""
-        return GenerationSettings(
-            **{
-                name: chosen if (chosen := getattr(self, name)) is not None else getattr(other, name)
-                for name in self.__struct_fields__
-            }
-        )
 
 
 class Conversation(msgspec.Struct, frozen=True):

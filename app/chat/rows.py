@@ -124,7 +124,7 @@ def settings(stored: object) -> GenerationSettings:
     """The settings as they are stored; none of them where a hand edited them into something else."""
     try:
         return msgspec.json.decode(str(stored), type=GenerationSettings)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except msgspec.MsgspecError:
         return GenerationSettings()
 
 
@@ -153,10 +153,10 @@ def _message(connection: sqlite3.Connection, row: Sequence[Any]) -> Message:
 
 
 def _sampling(stored: object) -> dict[str, object] | None:
-    """The sampling settings; None where a hand edited them into something else: the words matter more."""
+    """The sampling settings; None where somebody made something else of them: the words matter more."""
     if stored is None:
         return None
     try:
         return msgspec.json.decode(str(stored), type=dict[str, object])
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.MsgspecError, RecursionError):  # of an import, they may nest deeper than can be read from here
         return None

@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 TITLE_CELLS = 60
+_DAY = 86400.0
+"""Seconds."""
 _NEWEST_FIRST = "ORDER BY updated DESC, id DESC"
 
 
@@ -143,6 +145,36 @@ class Store(StoreFile):
             removed = tree.remove_conversation(connection, conversation)
         self.forget(removed)
 
+    def take_in(self, conversation: Conversation, messages: Sequence[Message]) -> int | None:
+        """Keep a conversation that comes from elsewhere, its messages the oldest first; returns its id here.
+
+        Its ids and those of its messages only say what belongs together. None where one that began at the same
+        moment already says all that it says, branch for branch.
+        """
+        from app.chat import arriving
+
+        with self._changing() as connection:
+            return arriving.take_in(connection, conversation, messages)
+
+    def expire(self, days: int) -> int:
+        """Delete the conversations in which nothing was said for so many days, for good; returns how many.
+
+        Pinned ones stay, and those in which an answer is being written; with 0 days all. Takes a while; call it aside.
+        """
+        if days <= 0:
+            return 0
+        before = time.time() - days * _DAY
+        gone = []
+        while True:
+            # One at a time: whoever writes meanwhile is hardly held up.
+            with self._changing() as connection:
+                removed = tree.remove_oldest(connection, before)
+            if removed is None:
+                break
+            gone.append(removed)
+        self._make_final(gone)
+        return len(gone)
+
     def remove_conversation(self, conversation: int) -> Removed:
         """Delete the conversation with all that is in it; `restore` undoes that, `forget` makes it final."""
         with self._changing() as connection:
@@ -179,20 +211,20 @@ class Store(StoreFile):
 
         It is empty, or begins with words that are there already, and their exact tokens.
         """
-        settings = None if sampling is None else msgspec.json.encode(dict(sampling)).decode()
         with self._changing() as connection:
             rows.conversation(connection, conversation)
             message = rows.add(connection, conversation, parent, "assistant", content, reasoning)
             connection.execute(
-                "UPDATE messages SET sampling = ?, token_ids = ?, fingerprint = ? WHERE id = ?",
-                (settings, rows.packed(token_ids), rows.optional(fingerprint), message),
+                "UPDATE messages SET token_ids = ?, fingerprint = ? WHERE id = ?",
+                (rows.packed(token_ids), rows.optional(fingerprint), message),
             )
-            self._write_on(connection, conversation, message, model)
+            self._write_on(connection, conversation, message, model, sampling)
             return rows.message(connection, message)
 
-    def resume(self, message: int, model: str | None) -> Message:
+    def resume(self, message: int, model: str | None, sampling: Mapping[str, object] | None = None) -> Message:
         """Make an answer that nothing follows "writing" again, its text as it is, and the head.
 
+        `sampling`: the settings that it goes on with, in the place of those it was begun with.
         QuietlyError where it is no answer, something follows it, or it is being written already.
         """
         with self._changing() as connection:
@@ -203,7 +235,7 @@ class Store(StoreFile):
                 raise QuietlyError(f"Answer {message} is being written already; wait for it, or stop it first.")
             if tree.children(connection, found.conversation, message):
                 raise QuietlyError(f"Answer {message} has something after it; continue the last answer instead.")
-            self._write_on(connection, found.conversation, message, model)
+            self._write_on(connection, found.conversation, message, model, sampling)
             connection.execute(
                 "UPDATE conversations SET head = ?, updated = ? WHERE id = ?",
                 (message, time.time(), found.conversation),
@@ -292,6 +324,11 @@ class Store(StoreFile):
         with self._reading() as connection:
             return tree.branch(connection, conversation)
 
+    def whole(self, conversation: int) -> list[Message]:
+        """All messages of all branches, the oldest first."""
+        with self._reading() as connection:
+            return tree.whole(connection, conversation)
+
     def children(self, message: int | None, conversation: int) -> list[Message]:
         """What follows `message`, the oldest first; for None, what opens the conversation."""
         with self._reading() as connection:
@@ -328,6 +365,18 @@ class Store(StoreFile):
         """
         with self._changing() as connection:
             tree.restore(connection, removed)
+
+    # --- search ------------------------------------------------------------------------------------------
+
+    def catch_up(self, most: int = 500) -> int:
+        """Take up to `most` messages that wait into the full-text index; an answer being written waits on.
+
+        One short transaction, long texts make it end earlier; returns how many more could be taken in. Call it aside.
+        """
+        from app.chat import indexing
+
+        with self._changing() as connection:
+            return indexing.catch_up(connection, most)
 
     # --- beside the conversations ------------------------------------------------------------------------
 
@@ -413,11 +462,20 @@ class Store(StoreFile):
 
     # --- within ------------------------------------------------------------------------------------------
 
-    def _write_on(self, connection: sqlite3.Connection, conversation: int, message: int, model: str | None) -> None:
-        """Make the answer one that this process is writing with `model`."""
+    def _write_on(
+        self,
+        connection: sqlite3.Connection,
+        conversation: int,
+        message: int,
+        model: str | None,
+        sampling: Mapping[str, object] | None,
+    ) -> None:
+        """Make the answer one that this process is writing with `model`, by these settings."""
+        chosen = None if sampling is None else msgspec.json.encode(dict(sampling)).decode()
         connection.execute(
-            "UPDATE messages SET status = 'writing', writer = ?, note = '', model = coalesce(?, model) WHERE id = ?",
-            (self._writer(), rows.optional(model), message),
+            "UPDATE messages SET status = 'writing', writer = ?, note = '', model = coalesce(?, model),"
+            " sampling = coalesce(?, sampling) WHERE id = ?",
+            (self._writer(), rows.optional(model), chosen, message),
         )
         connection.execute(
             "UPDATE conversations SET model = coalesce(?, model) WHERE id = ?", (rows.optional(model), conversation)

@@ -7,6 +7,7 @@ backups alone are made and cleaned outside of them. Knows of messages only wheth
 import contextlib
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -20,9 +21,6 @@ from app.errors import QuietlyError
 
 if TYPE_CHECKING:
     from app.chat.backups import Entry
-
-_HASTE = 100
-"""Milliseconds that emptying the log waits for readers; a backup being made would hold it up for seconds."""
 
 
 class StoreFile:
@@ -40,6 +38,8 @@ class StoreFile:
         self._connection = connection
         self._presence = presence
         self._turn = threading.RLock()
+        self._final: deque[Entry] = deque()
+        self._forgetting = threading.Lock()
         self._lease: lease.Lease | lease.Unshared | None = None
 
     @classmethod
@@ -95,27 +95,55 @@ class StoreFile:
 
     # --- backups -----------------------------------------------------------------------------------------
 
-    def back_up(self) -> Path | None:
+    def back_up(self, kept: int = 7) -> Path | None:
         """Make today's backup where there is none yet; returns where it is, if it was made now.
 
-        Then takes out of all of them whatever was deleted and not yet forgotten, perhaps by a program that died; if
-        that is undone, the next backup has it again. Reads the whole file: call it aside.
+        The newest `kept` stay; with 0 none is made, and those that are there go. Then takes out of all of them
+        whatever was deleted and not yet forgotten, perhaps by a program that died; if that is undone, the next backup
+        has it again. Reads the whole file: call it aside.
         QuietlyError where it cannot be written, or where the file turns out to be damaged.
         """
         if self._presence is None:
             return None
         from app.chat import backups
 
-        made = backups.back_up(self.path, date.today())
-        self._forget(self._unforgotten(), wait=True)
+        made = backups.back_up(self.path, date.today(), kept)
+        self._forget(self._unforgotten(), wait=True, whole=True)
         return made
 
     def forget(self, removed: Removed) -> None:
-        """`removed` will not be restored: take it out of the backups and the log too. Takes a while; call it aside.
+        """`removed` will not be restored: no word of it stays in the file, its index and log, nor in the backups.
 
-        Nothing where it was restored. QuietlyError where a backup cannot be written; then it is tried again later.
+        The room it took is given back. In a file above 64 MiB the last traces, in unused parts of pages, go with the
+        next `back_up`: that holds up whoever writes. Takes a while, call it aside; where another call is at it, that
+        one does this too. Nothing where it was restored. QuietlyError where a file cannot be written; then it is
+        tried again later.
         """
-        self._forget([(removed.kind, removed.id, removed.created)], wait=True)
+        self._make_final([(removed.kind, removed.id, removed.created)])
+
+    def erase(self) -> None:
+        """Delete everything for good: whatever a person made, what is remembered, backups, damaged files set aside.
+
+        An empty file stays. QuietlyError, and nothing is deleted, where an answer is being written, or another window
+        has the file open. Takes a while, and whoever calls another method meanwhile waits; call it aside.
+        """
+        from app.chat import backups, cleaning
+
+        with self._reading() as connection, self._alone():
+            if connection.execute("SELECT 1 FROM messages WHERE status = 'writing'").fetchone():
+                raise QuietlyError("An answer is still being written; stop it, then delete everything again.")
+            if self._presence:
+                held, self._lease = self._lease, None
+                if held:
+                    held.release()
+                # First, so that whoever is cut short still sees what there is to delete.
+                backups.erase(self.path)
+                cleaning.leave_nothing_beside(self.path)
+            if not cleaning.erase(connection):
+                raise QuietlyError(
+                    f"{self.path} is being read by another program, so words may be left in its log; close that"
+                    " program, then delete everything again."
+                )
 
     # --- within ------------------------------------------------------------------------------------------
 
@@ -145,6 +173,19 @@ class StoreFile:
                     connection.execute("ROLLBACK")
                 raise
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While the body runs nobody else opens the file. QuietlyError where somebody has it open."""
+        if self._presence is None:
+            yield
+            return
+        with opening.turn_in(self.path.parent), self._presence.alone() as nobody_else:
+            if not nobody_else:
+                raise QuietlyError(
+                    f"{self.path} is open in another Quietly window; close that one, then delete everything again."
+                )
+            yield
+
     def _writer(self) -> str:
         """The name under which this process writes answers, its lease taken at the first one."""
         if self._lease is None:
@@ -171,24 +212,29 @@ class StoreFile:
         with self._reading() as connection:
             return connection.execute("SELECT kind, id, created FROM forgotten").fetchall()
 
-    def _forget(self, entries: Sequence["Entry"], *, wait: bool) -> None:
-        """Forget those of `entries` that were not restored; unless `wait`, not while a backup is being made."""
-        pending = [entry for entry in entries if entry in self._unforgotten()]
+    def _make_final(self, entries: Sequence["Entry"]) -> None:
+        """Forget `entries`; of several calls at once the first does it for all, so that many deletions cost one."""
+        self._final.extend(entries)
+        while self._final and self._forgetting.acquire(blocking=False):
+            try:
+                self._forget([self._final.popleft() for _ in range(len(self._final))], wait=True)
+            finally:
+                self._forgetting.release()
+
+    def _forget(self, entries: Sequence["Entry"], *, wait: bool, whole: bool = False) -> None:
+        """Forget those of `entries` that were not restored; unless `wait`, not while a backup is being made.
+
+        Of a large file the last step, which holds up whoever writes, is left for a call with `whole`.
+        """
+        noted = set(self._unforgotten())
+        pending = [entry for entry in entries if entry in noted]
         if not pending or self._presence is None:
             return
-        from app.chat import backups
+        from app.chat import backups, cleaning
 
-        if not backups.forget(self.path, pending, wait=wait) or not self._empty_log():
+        brief = cleaning.is_brief(self.path)
+        if not backups.forget(self.path, pending, wait=wait, vacuum=wait or brief):
             return  # they stay noted
-        with self._changing() as connection:
-            connection.executemany("DELETE FROM forgotten WHERE (kind, id, created) = (?, ?, ?)", pending)
-
-    def _empty_log(self) -> bool:
-        """Whether the log is empty now: in the file deleted text is overwritten, the log has copies of its pages."""
-        with self._reading() as connection:
-            connection.execute(f"PRAGMA busy_timeout = {_HASTE}")
-            try:
-                ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {int(opening.PATIENCE * 1000)}")
-            return not busy
+        if cleaning.clean(self.path, vacuum=whole or brief) and (whole or brief):
+            with self._changing() as connection:
+                connection.executemany("DELETE FROM forgotten WHERE (kind, id, created) = (?, ?, ?)", pending)

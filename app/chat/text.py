@@ -1,4 +1,4 @@
-"""Text made safe: to show in a terminal, to put on one line, to store.
+"""Text made safe: to show in a terminal, to put on one line, to quote in Markdown, to store.
 
 Everything that people or models wrote is data. What could move the cursor, turn the direction of writing or
 hide in the text is taken out where it is shown, one code point at a time and without memory, so that it makes
@@ -20,6 +20,7 @@ _HIDDEN = re.compile(
     "]+"
 )
 _LINE_ENDS = re.compile("[\x0b\x0c\x85\u2028\u2029]")
+_TICKS = re.compile("`+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ASCII = dict.fromkeys((*range(0x09), *range(0x0D, 0x20), 0x7F)) | {0x0B: "\n", 0x0C: "\n"}
 
@@ -50,6 +51,11 @@ def one_line(text: str, width: int = 60) -> str:
         if words := line.split():
             return _cut(" ".join(words), width)
     return ""
+
+
+def fence_for(text: str) -> str:
+    """Backticks that fence `text` in Markdown: more than stand in a row anywhere in it."""
+    return "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
 
 
 def _cut(line: str, width: int) -> str:

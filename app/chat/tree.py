@@ -44,6 +44,7 @@ _PUT = {
     "drafts": "INSERT INTO drafts VALUES (?, ?, ?)",
     "attachments": "INSERT INTO attachments VALUES (?, ?, ?, ?, ?)",
 }
+_NOTE = "INSERT OR REPLACE INTO forgotten (kind, id, created) VALUES (?, ?, ?)"
 _THERE = {
     "conversation": "SELECT 1 FROM conversations WHERE id = ?",
     "message": "SELECT 1 FROM messages WHERE id = ?",
@@ -53,6 +54,11 @@ _THERE = {
 def branch(connection: sqlite3.Connection, conversation: int) -> list[Message]:
     """The messages from the conversation's opening to its head."""
     return rows.messages(connection, f"WHERE id IN {_LINE} ORDER BY id", (conversation,))
+
+
+def whole(connection: sqlite3.Connection, conversation: int) -> list[Message]:
+    """All messages of the conversation, the oldest first."""
+    return rows.messages(connection, "WHERE conversation = ? ORDER BY id", (conversation,))
 
 
 def children(connection: sqlite3.Connection, conversation: int, message: int | None) -> list[Message]:
@@ -145,6 +151,25 @@ def remove_conversation(connection: sqlite3.Connection, conversation: int) -> Re
     return removed
 
 
+def remove_oldest(connection: sqlite3.Connection, before: float) -> tuple[str, int, float] | None:
+    """Remove for good the conversation in which nothing was said for the longest time, none since `before` (seconds).
+
+    Returns what it was, as it is noted; None where there is none but pinned ones and those being written in.
+    """
+    found: tuple[int, float] | None = connection.execute(
+        "SELECT id, created FROM conversations WHERE updated < ? AND NOT pinned AND NOT EXISTS"
+        " (SELECT 1 FROM messages WHERE conversation = conversations.id AND status = 'writing')"
+        " ORDER BY updated LIMIT 1",
+        (before,),
+    ).fetchone()
+    if found is None:
+        return None
+    noted = ("conversation", *found)
+    connection.execute("DELETE FROM conversations WHERE id = ?", found[:1])
+    connection.execute(_NOTE, noted)
+    return noted
+
+
 def restore(connection: sqlite3.Connection, removed: Removed) -> None:
     """Put back what was removed, with its ids and the head as it was; what is back already is left alone.
 
@@ -183,4 +208,4 @@ def _taken(connection: sqlite3.Connection, query: str, identities: Iterable[int]
 def _note(connection: sqlite3.Connection, removed: Removed) -> None:
     """Backups still have it: noted, so that it goes from there too, even if this program dies first."""
     noted = (removed.kind, removed.id, removed.created)
-    connection.execute("INSERT OR REPLACE INTO forgotten (kind, id, created) VALUES (?, ?, ?)", noted)
+    connection.execute(_NOTE, noted)

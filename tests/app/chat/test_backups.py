@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.chat import backups
-from app.chat.store import Attachment, Store
+from app.chat.store import Attachment, Draft, Preset, Store, SystemPrompt, Template
 from app.errors import QuietlyError
 from tests.app.chat.conftest import MARKER, filled, holding
 
@@ -72,9 +72,48 @@ def test_seven_stay(store: Store, database: Path) -> None:
     assert kept(database) == [*(f"conversations-{day.isoformat()}.sqlite3" for day in days), strange.name]
 
 
+def test_as_many_stay_as_one_wants(store: Store, database: Path) -> None:
+    store.create(title="kept")
+    for day in range(6):
+        backups.back_up(database, TODAY + timedelta(days=day), kept=4)
+    assert len(kept(database)) == 4
+    made = store.back_up(kept=2)
+    assert made is not None
+    assert kept(database) == [f"conversations-{(TODAY + timedelta(days=5)).isoformat()}.sqlite3", made.name]
+    assert store.back_up(kept=1) is None  # today's is there already
+    assert kept(database) == [made.name]
+
+
+def test_none_is_kept_where_none_is_wanted(store: Store, database: Path) -> None:
+    store.create(title="kept")
+    assert store.back_up() is not None
+    strange = database.parent / "backups" / "conversations-of-mine.sqlite3"
+    strange.touch()
+    for _ in range(2):
+        assert store.back_up(kept=0) is None
+        assert kept(database) == [strange.name]
+
+
 def test_an_empty_store_pushes_no_backup_out(store: Store, database: Path) -> None:
     assert store.back_up() is None
     assert kept(database) == []
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda store: store.keep_template(Template("a", "b")),
+        lambda store: store.keep_preset(Preset("a")),
+        lambda store: store.keep_system_prompt(SystemPrompt("a", "b")),
+        lambda store: store.keep_draft(None, Draft("a")),
+    ],
+    ids=["template", "preset", "system prompt", "draft"],
+)
+def test_what_was_written_before_anything_was_said_is_backed_up_too(
+    store: Store, keep: Callable[[Store], None]
+) -> None:
+    keep(store)
+    assert store.back_up()
 
 
 def test_what_another_backup_left_half_is_tidied_up(store: Store, database: Path) -> None:

@@ -151,18 +151,18 @@ def test_tokens_stay_only_with_their_words(store: Store) -> None:
 
 def test_a_stopped_answer_goes_on_where_it_stopped(store: Store, database: Path) -> None:
     question = asked(store)
-    begun = store.begin_answer(question.conversation, question.id, "starter")
+    begun = store.begin_answer(question.conversation, question.id, "starter", {"temperature": 1})
     stopped = store.finish(begun.id, "stopped", answer="Bec", token_ids=(7,), prompt_tokens=12, note="stopped by you")
     other = answered(store, question, "another")
     resumed = store.resume(stopped.id, "qwen")
     assert (resumed.status, resumed.content, resumed.note, resumed.model) == ("writing", "Bec", "", "qwen")
-    assert resumed.token_ids == (7,)
+    assert (resumed.token_ids, resumed.sampling) == ((7,), {"temperature": 1})
     assert store.conversation(question.conversation).head == stopped.id
     with Store.open(database) as window:
         assert window.branch(question.conversation)[-1].status == "writing"
     ended = store.finish(stopped.id, "complete", answer="Because", completion_tokens=3, token_ids=(7, 8))
     assert (ended.content, ended.prompt_tokens, ended.token_ids) == ("Because", 12, (7, 8))
-    store.resume(other.id, None)
+    assert store.resume(other.id, None, {"temperature": 0}).sampling == {"temperature": 0}
 
 
 def test_only_an_answer_at_an_end_goes_on(store: Store) -> None:
