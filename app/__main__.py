@@ -1,12 +1,16 @@
-"""`quietly`: without arguments the window, with arguments the commands. Nothing slow is imported before the window."""
+"""`quietly`: without arguments the window, with arguments the commands. Nothing slow is imported before the window, and
+what connects anywhere is written down from the first line on."""
 
 import os
 import sys
+
+from app.connections import watch
 
 
 def main() -> None:
     """Start what was asked for; ends the process with its exit status."""
     _open_closed_streams()
+    watch("command" if len(sys.argv) > 1 else "window")
     if len(sys.argv) > 1:
         from app.cli import run
 

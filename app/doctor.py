@@ -4,16 +4,18 @@ import importlib.metadata
 import platform
 import sys
 
-from app import __version__
+from app import __version__, connections
 from app.chat.store import Store
 from app.engine.client import Engine
 from app.errors import QuietlyError
 from app.library.machine import this_machine
 from app.library.starter import starter_file
 from app.settings import Paths
-from app.tui.words import size
+from app.words import size
 
 _PACKAGES = ("mlx", "mlx-lm", "textual", "tokenizers", "safetensors", "huggingface_hub", "gguf")
+
+_RULE = "only bringing a model makes any, when asked to; engines and the reader of attached files are refused all"
 
 
 async def report(paths: Paths) -> list[str]:
@@ -34,6 +36,7 @@ async def report(paths: Paths) -> list[str]:
     rows += await _engine(paths)
     rows += [
         ("conversations", _conversations(paths)),
+        ("connections", f"{connections.ledger.count} by this command; {_RULE}"),
         ("models", str(paths.models)),
         ("cache", str(paths.cache)),
         ("logs", str(paths.logs)),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app import connections
 from app.library.starter import starter_file
 from app.settings import Paths, paths
 
@@ -19,6 +20,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("QUIETLY_HOME", str(folder))
     monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def ledger(monkeypatch: pytest.MonkeyPatch) -> connections.Ledger:
+    """No test sees another's connections."""
+    ledger = connections.Ledger()
+    monkeypatch.setattr(connections, "ledger", ledger)
+    return ledger
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Files that a person gives along with a message, read into text.
 
-Files are hostile: each is read by a process of its own, with limits of time and memory, which is killed where nobody
-waits for it any more. Knows neither the screen nor engines.
+Files are hostile: each is read by a process of its own, with limits of time and memory and without a way to
+speak to anybody, which is killed where nobody waits for it any more. Knows neither the screen nor engines.
 """
 
 from pathlib import Path

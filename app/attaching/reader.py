@@ -1,7 +1,7 @@
 """The far side of reading a file: `python -m app.attaching.reader` reads a path from its input and answers with JSON.
 
-Whatever is in the file, this process alone meets it: it takes little time and little memory, and ends. It tells PDF
-from text by what is in a file, not by its name.
+Whatever is in the file, this process alone meets it: it takes little time and little memory, opens no connection, and
+ends. It tells PDF from text by what is in a file, not by its name.
 """
 
 import codecs
@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from app.chat.text import one_line, storable
+from app.closed import refuse_connections
 from app.errors import QuietlyError
 
 MOST = 20 * 1024 * 1024
@@ -152,6 +153,7 @@ def _most_used() -> int:
 def main() -> None:
     path = Path(os.fsdecode(sys.stdin.buffer.read()))
     confine()
+    refuse_connections()
     # What a library prints must not stand among the reply.
     answers = os.dup(1)
     os.dup2(2, 1)

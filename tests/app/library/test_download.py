@@ -3,19 +3,24 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from app import connections
+from app.connections import Connection, Ledger
 from app.errors import QuietlyError
 from app.library import download
 from app.library.download import fetch
 from app.library.local import installed
+from app.library.traffic import Traffic
 from tests.app.library.hub import COMMIT, Hub, running
 
 REPO = "someone/Tiny-4bit"
@@ -95,6 +100,53 @@ async def test_only_the_api_and_the_files_are_asked_for_and_nothing_is_told(hub:
     files = {f"/{REPO}/resolve/{COMMIT}/{name}" for name in FILES}
     assert {path for _, path in hub.asked} <= api | files
     assert not any("session" in agent or "agent/" in agent for agent in hub.agents)
+
+
+async def test_the_ledger_has_whom_the_download_spoke_to_and_how_much(hub: Hub, ledger: Ledger) -> None:
+    await fetch(REPO)
+    [spoken] = by_download(ledger)
+    assert spoken.host == connections.place("127.0.0.1", urlsplit(hub.url).port)
+    assert spoken.why == f"download of {REPO}" and spoken.times >= 1
+    total = sum(map(len, FILES.values()))
+    assert spoken.received is not None and total < spoken.received < total + 1000 * len(hub.asked)
+    assert spoken.sent is not None and 100 * len(hub.asked) < spoken.sent < 1000 * len(hub.asked)
+
+
+async def test_a_download_that_is_killed_has_said_whom_it_spoke_to(hub: Hub, ledger: Ledger) -> None:
+    hub.stall_after = 1_000_000
+    task = asyncio.create_task(fetch(REPO))
+    assert await asyncio.to_thread(hub.stalled.wait, 20)
+    while sum(one.received or 0 for one in by_download(ledger)) < 1_000_000:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert by_download(ledger)[0].times >= 1
+
+
+async def test_a_host_that_cannot_be_reached_was_spoken_to_all_the_same(
+    hub: Hub, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    await refusal()
+    [spoken] = by_download(ledger)
+    assert spoken.host == connections.place("127.0.0.1", 9) and spoken.times >= 1
+    assert spoken.sent is None and spoken.received is None
+
+
+def test_the_command_says_at_its_end_whom_it_spoke_to(hub: Hub) -> None:
+    def get(name: str) -> str:
+        command = [sys.executable, "-P", "-m", "app", "models", "get", name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.stderr.count("poken to") == 1 and "poken to" not in done.stdout
+        return next(line for line in done.stderr.splitlines() if "poken to" in line)
+
+    host = re.escape(connections.place("127.0.0.1", urlsplit(hub.url).port))
+    assert re.fullmatch(rf"Spoken to: {host} \([\d.]+ KiB sent, 3\.0 MiB received\)\.", get(REPO))
+    assert re.fullmatch(
+        rf"Spoken to: {host} \([\d.]+ (KiB|B) sent, [\d.]+ (KiB|B) received\)\.", get("someone/nothing")
+    )
+    assert get("starter") == "Spoken to nobody."
 
 
 async def test_what_is_there_already_is_not_fetched_again(hub: Hub) -> None:
@@ -238,7 +290,12 @@ def test_a_full_disk_is_noticed_before_the_first_byte(
     monkeypatch.setattr(download, "MARGIN", 1 << 60)
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     with pytest.raises(QuietlyError, match="make room first"):
-        download._fetch(REPO, "main", tmp_path, lambda message: None)
+        download._fetch(REPO, "main", tmp_path, lambda message: None, Traffic())
+
+
+def by_download(ledger: Ledger) -> list[Connection]:
+    """What a download told of."""
+    return [one for one in ledger.connections if one.by == "download"]
 
 
 def children() -> list[int]:

