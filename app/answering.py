@@ -1,19 +1,31 @@
 """From a stored conversation to a question for the engine, and from what the engine did back to the store.
 
 Shared by the window and the command line. It knows the store's messages and the engine's, no widget and no process.
+A question is asked as its answer's `Message.sampling` says: what was chosen is stored first.
 """
 
-import re
 from collections.abc import Sequence
 
+import msgspec
+
 from app.chat.store import Attachment, Message, Outcome, Store
-from app.chat.text import one_line
-from app.engine.protocol import ChatMessage, Delta, Event, Finished, Loaded, Progress, Restated
+from app.chat.text import fence_for, one_line
+from app.engine.protocol import (
+    ChatMessage,
+    Delta,
+    Event,
+    Finished,
+    Loaded,
+    Progress,
+    Reading,
+    Restated,
+    SamplingOptions,
+)
+from app.generation import GenerationSettings
 
 STORE_EVERY = 0.25
 """Seconds between two writes of a growing answer: what a power cut may cost."""
 
-_FENCES = re.compile("`+")
 _NAME_CELLS = 200
 
 _NOTES = {
@@ -79,6 +91,58 @@ class Written:
         self.stage, self.done, self.total = stage, 0, 0
 
 
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def effective(
+    conversation: GenerationSettings, model: GenerationSettings, program: GenerationSettings
+) -> GenerationSettings:
+    """What is in force where a conversation, a model and the program have settings; the rest is the checkpoint's."""
+    return conversation.over(model).over(program)
+
+
+def to_store(settings: GenerationSettings) -> dict[str, object]:
+    """What was chosen, as it is kept with an answer."""
+    chosen: dict[str, object] = msgspec.to_builtins(settings)
+    return chosen
+
+
+def settings_of(answer: Message) -> GenerationSettings:
+    """What was chosen for an answer; nothing where it is not known, or stored in a form that means nothing."""
+    try:
+        return msgspec.convert(answer.sampling or {}, GenerationSettings)
+    except msgspec.ValidationError:
+        return GenerationSettings()
+
+
+def continued_with(settings: GenerationSettings, answer: Message) -> GenerationSettings:
+    """`settings` for an answer that is to go on: whether it reasons was settled when it began, for what there is of it
+    stands behind a prompt that says so."""
+    return msgspec.structs.replace(settings, thinking=settings_of(answer).thinking)
+
+
+def sampling_of(settings: GenerationSettings, own: SamplingOptions | None = None) -> SamplingOptions:
+    """How tokens are drawn by `settings`; what they leave open is the checkpoint's `own`, where that is known."""
+    drawn = own or SamplingOptions()
+    chosen = {name: value for name in drawn.__struct_fields__ if (value := getattr(settings, name)) is not None}
+    return msgspec.structs.replace(drawn, **chosen)
+
+
+def reading_of(settings: GenerationSettings) -> Reading:
+    """How the conversation is read by `settings`."""
+    return Reading(settings.context, settings.overflow or "oldest", settings.thinking)
+
+
+def context_of(settings: GenerationSettings, trained: int) -> int:
+    """Tokens that may stand in the context by `settings`: a rolling one goes on to what the model was trained for."""
+    if settings.context is None or settings.overflow == "rolling":
+        return trained
+    return min(settings.context, trained)
+
+
+# --- prompts --------------------------------------------------------------------------------------------------------
+
+
 def prompt_of(system_prompt: str, branch: Sequence[Message], *, continued: bool = False) -> list[ChatMessage]:
     """`branch`, root to head, as messages that alternate.
 
@@ -104,6 +168,30 @@ def prompt_of(system_prompt: str, branch: Sequence[Message], *, continued: bool 
     return messages
 
 
+def as_message(text: str, attachments: Sequence[Attachment]) -> Message:
+    """What stands in the composer, as the message it would become."""
+    return Message(
+        id=0,
+        conversation=0,
+        parent=None,
+        role="user",
+        content=text,
+        reasoning="",
+        model=None,
+        fingerprint=None,
+        sampling=None,
+        status="complete",
+        note="",
+        packed_ids=None,
+        prompt_tokens=None,
+        completion_tokens=None,
+        first_token_seconds=None,
+        decode_seconds=None,
+        created=0.0,
+        attachments=tuple(attachments),
+    )
+
+
 def _said(message: Message) -> str:
     """All that a person's message says to the model: what came along, then its words."""
     parts = [_enclosed(attachment) for attachment in message.attachments]
@@ -112,11 +200,13 @@ def _said(message: Message) -> str:
 
 def _enclosed(attachment: Attachment) -> str:
     """An attachment under its name, between fences longer than any inside: its end is where the longer one stands."""
-    longest = max(map(len, _FENCES.findall(attachment.text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = fence_for(attachment.text)
     name = one_line(attachment.name, _NAME_CELLS).replace("`", "'") or "without a name"
     end = "" if attachment.text.endswith("\n") else "\n"
     return f"Attached file `{name}`:\n{fence}\n{attachment.text}{end}{fence}"
+
+
+# --- ends -----------------------------------------------------------------------------------------------------------
 
 
 def record(

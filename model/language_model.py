@@ -117,19 +117,30 @@ class LanguageModel:
         rolling: bool = False,
         quantisation: KVQuantisation | None = None,
     ) -> Session:
-        """A conversation's live state. `context`: tokens it may hold, at most and by default what was trained.
+        """A conversation's live state. See `options`."""
+        return self.session_with(self.options(context, rolling=rolling, quantisation=quantisation))
+
+    def options(
+        self,
+        context: int | None = None,
+        *,
+        rolling: bool = False,
+        quantisation: KVQuantisation | None = None,
+    ) -> SessionOptions:
+        """How a session is to read and keep. `context`: tokens it may hold, at most and by default what was trained.
 
         For the advanced: with `rolling`, a full context forgets its oldest tokens but the first few, and the
         conversation goes on up to the trained length; `quantisation` keeps keys and values in fewer bits.
+        ModelError("request") for a context that holds nothing.
         """
         if context is not None and context < 1:
             raise ModelError(f"A context of {context} tokens holds nothing; choose a larger one.", "request")
         held = min(context or self.traits.context, self.traits.context)
         caches = CacheOptions(quantisation, held if rolling else None)
-        return self.session_with(SessionOptions(self.traits.context if rolling else held, self.traits.chunk, caches))
+        return SessionOptions(self.traits.context if rolling else held, self.traits.chunk, caches)
 
     def session_with(self, options: SessionOptions) -> Session:
-        """A session by exactly these options; `session` is the way to find good ones."""
+        """A session by exactly these options; `options` is the way to find good ones."""
         return Session(self.network, options, self.traits.fingerprint)
 
     def generate(
@@ -191,28 +202,36 @@ class LanguageModel:
                 f"Token {stranger} is not one of {self.traits.name}'s {self.traits.vocabulary:,}.", "request"
             )
 
-    def prompt(self, messages: Sequence[Turn]) -> list[int]:
-        """The conversation in the checkpoint's own template, up to where the answer begins."""
-        return self.tokenizer.prompt(messages)
+    def can_choose_thinking(self) -> bool:
+        """Whether the checkpoint's template can be asked to let the model reason before it answers, and not to."""
+        return self._tokenizer is not None and self._tokenizer.can_choose_thinking()
 
-    def opening(self, messages: Sequence[Turn]) -> Opening:
+    def prompt(self, messages: Sequence[Turn], thinking: bool | None = None) -> list[int]:
+        """The conversation in the checkpoint's own template, up to where the answer begins.
+
+        `thinking`: whether the model is to reason first; None, or a template that knows no such choice, leaves it be.
+        """
+        return self.tokenizer.prompt(messages, thinking=thinking)
+
+    def opening(self, messages: Sequence[Turn], thinking: bool | None = None) -> Opening:
         """The same for a conversation that may end with an answer which is to go on.
 
         Such an answer goes on from its exact tokens where they are known, else from its text, read as a person's.
-        Where the template has opened reasoning, which a text is not, that is closed before it.
+        Where the template has opened reasoning, which a text is not, that is closed before it. `thinking` as in
+        `prompt`.
         """
         if not messages or messages[-1].role != "assistant":
-            prompt = self.prompt(messages)
+            prompt = self.prompt(messages, thinking)
             return Opening(prompt, [], self.opens_reasoning(prompt))
         answer = messages[-1]
-        prompt = self.prompt(messages[:-1])
-        thinking = self.opens_reasoning(prompt)
+        prompt = self.prompt(messages[:-1], thinking)
+        opened = self.opens_reasoning(prompt)
         if answer.token_ids is not None:
-            return Opening(prompt, list(answer.token_ids), thinking)
+            return Opening(prompt, list(answer.token_ids), opened)
         begun = self.tokenizer.encode_plain(answer.content)
-        if thinking and begun:
+        if opened and begun:
             begun = self.tokenizer.encode_control(self._closing(prompt)) + begun
-        return Opening(prompt, begun, thinking)
+        return Opening(prompt, begun, opened)
 
     def _closing(self, prompt: Sequence[int]) -> str:
         """What a model writes that has opened its reasoning and has nothing to say there."""

@@ -69,6 +69,24 @@ def fit_prompt(
     return best
 
 
+def whole_prompt(
+    turns: Sequence[Turn],
+    context: int,
+    render: Callable[[Sequence[Turn]], Prompt],
+    measure: Callable[[str], int],
+) -> Fitted[Prompt]:
+    """The same where nothing may be left out. ModelError("context") where there is no room for an answer."""
+    _refuse_far_too_long(turns, context, measure)
+    prompt = render(turns)
+    if len(prompt) >= context:
+        raise ModelError(
+            f"The conversation is {len(prompt):,} tokens long and the context holds {context:,}; choose a longer "
+            "one, let the oldest messages go, or begin a new conversation.",
+            "context",
+        )
+    return Fitted(prompt, 0)
+
+
 def tokens_in(
     turns: Sequence[Turn],
     context: int,
@@ -98,11 +116,11 @@ def _too_long(turns: Sequence[Turn], length: str, context: int) -> ModelError:
     if turns[-1].role == "assistant":
         return ModelError(
             f"The answer has no room to go on: with what must stand before it, it is {length} tokens long and the "
-            f"context holds {context:,}; begin a new conversation, or choose a model with a longer context.",
+            f"context holds {context:,}; begin a new conversation, or choose a longer context or a model that has one.",
             "context",
         )
     return ModelError(
         f"The message is too long: with what must stand before it, it is {length} tokens long and the context "
-        f"holds {context:,}; shorten it, or choose a model with a longer context.",
+        f"holds {context:,}; shorten it, or choose a longer context or a model that has one.",
         "context",
     )

@@ -71,6 +71,7 @@ class Session:
     def __init__(self, network: Network, options: SessionOptions, fingerprint: str = "") -> None:
         """`fingerprint` names the model in what `save` writes."""
         self.options = options
+        """Others with the same caches may take their place: what is held stays, and the new limits apply."""
         self.fingerprint = fingerprint
         self._network = network
         self._caches: list[LayerCache] = network.make_cache(options.caches)

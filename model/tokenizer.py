@@ -298,7 +298,7 @@ class Tokenizer:
         """The ids of a conversation by the checkpoint's chat template.
 
         A turn's `token_ids` stand for its content exactly where they decode to it and the rendered text contains it
-        unchanged.
+        unchanged. `thinking`: whether the model is to reason first, where the template knows the choice.
         ModelError where there is no template, or it fails.
         """
         hidden = Placeholders()
@@ -332,6 +332,14 @@ class Tokenizer:
         for part in self._parts(text, hidden, messages, contents):
             ids += self.encode_control(part) if isinstance(part, str) else part
         return ids
+
+    def can_choose_thinking(self) -> bool:
+        """Whether the chat template writes another prompt where the model is to reason than where it is not."""
+        asked = [("user", "hello")]
+        try:
+            return self._render(asked, True, thinking=True) != self._render(asked, True, thinking=False)
+        except ModelError:
+            return False  # no template, or one that fails: said where a conversation is to be rendered
 
     def _parts(
         self, text: str, hidden: Placeholders, messages: Sequence[Turn], contents: Sequence[str]

@@ -32,6 +32,7 @@ from app.engine.protocol import (
     Pieces,
     PiecesFound,
     Progress,
+    Reading,
     Reply,
     Request,
     SamplingOptions,
@@ -101,13 +102,10 @@ class Engine:
         self,
         path: Path,
         conversions: Path,
-        context: int | None = None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> Loaded:
         """Open the checkpoint. EngineError where it cannot be; the engine is of no use then and should be closed."""
-        async with self._asking(
-            lambda id: Load(id, path=str(path), conversions=str(conversions), context=context)
-        ) as request:
+        async with self._asking(lambda id: Load(id, path=str(path), conversions=str(conversions))) as request:
             while True:
                 reply = await request.reply()
                 if isinstance(reply, Loaded):
@@ -120,12 +118,16 @@ class Engine:
         """Ask for an answer: an exchange that gives Progress, Delta and at last Finished. The id is given here."""
         return self._asking(lambda id: msgspec.structs.replace(question, id=id))
 
-    async def count(self, messages: Sequence[ChatMessage], session: str | None = None) -> Counted:
-        """How many tokens these messages are as a prompt; with a session, as much of them as would fit there.
+    async def count(
+        self, messages: Sequence[ChatMessage], session: str | None = None, reading: Reading | None = None
+    ) -> Counted:
+        """How many tokens these messages are as a prompt; with a session, as much of them as would be read there.
 
-        EngineError("context") where they cannot be made to fit.
+        EngineError("context") where they would be refused.
         """
-        async with self._asking(lambda id: Count(id, messages=tuple(messages), session=session)) as request:
+        async with self._asking(
+            lambda id: Count(id, messages=tuple(messages), session=session, reading=reading or Reading())
+        ) as request:
             reply = await request.reply(within=PATIENCE)
             assert isinstance(reply, Counted)
             return reply
@@ -144,11 +146,19 @@ class Engine:
         *,
         session: str,
         sampling: SamplingOptions,
+        reading: Reading,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> CandidatesFound:
         """What could have stood at `position` of the last message. Whoever stops waiting stops the worker too."""
         async with self._asking(
-            lambda id: Candidates(id, session=session, messages=tuple(messages), position=position, sampling=sampling)
+            lambda id: Candidates(
+                id,
+                session=session,
+                messages=tuple(messages),
+                position=position,
+                sampling=sampling,
+                reading=reading,
+            )
         ) as request:
             answered = False
             try:

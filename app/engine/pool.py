@@ -19,8 +19,8 @@ from app.engine.protocol import (
     Finished,
     Generate,
     Loaded,
-    Overflow,
     Progress,
+    Reading,
     SamplingOptions,
 )
 from app.settings import Paths, paths
@@ -52,8 +52,8 @@ class Pool:
         *,
         session: str,
         sampling: SamplingOptions | None = None,
+        reading: Reading | None = None,
         max_tokens: int | None = None,
-        overflow: Overflow = "oldest",
     ) -> "Turn":
         """Answer the conversation with this model, which is loaded first where needed."""
         question = Generate(
@@ -61,8 +61,8 @@ class Pool:
             session=session,
             messages=tuple(messages),
             sampling=sampling or SamplingOptions(),
+            reading=reading or Reading(),
             max_tokens=max_tokens,
-            overflow=overflow,
         )
         return Turn(self, checkpoint, question)
 
@@ -78,15 +78,20 @@ class Pool:
         return engine.facts
 
     async def count(
-        self, checkpoint: Path, messages: Sequence[ChatMessage], *, session: str | None = None
+        self,
+        checkpoint: Path,
+        messages: Sequence[ChatMessage],
+        *,
+        session: str | None = None,
+        reading: Reading | None = None,
     ) -> Counted | None:
         """How many tokens these messages are as a prompt; None while the model is not loaded.
 
-        With a session: as they would be read there, the oldest left out where needed. EngineError("context") where the
-        last message alone does not fit.
+        With a session: as they would be read there, the oldest left out where needed. EngineError("context") where
+        they would be refused.
         """
         engine = self._engines.get(checkpoint)
-        return await engine.count(messages, session) if engine and engine.alive else None
+        return await engine.count(messages, session, reading) if engine and engine.alive else None
 
     async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]:
         """The text of each of these tokens, by this model, which is loaded first where needed."""
@@ -102,17 +107,23 @@ class Pool:
         *,
         session: str,
         sampling: SamplingOptions | None = None,
+        reading: Reading | None = None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> CandidatesFound:
         """What could have stood at `position` of the last message, an answer with its token ids.
 
-        The model is loaded first where needed. EngineError where the answer is not this model's. Cancel the task to
-        give up.
+        `sampling`, `reading`: what it was written with. The model is loaded first where needed. EngineError where the
+        answer is not this model's. Cancel the task to give up.
         """
         engine = await self.engine(checkpoint, progress)
         with self.in_use(engine):
             return await engine.candidates(
-                messages, position, session=session, sampling=sampling or SamplingOptions(), progress=progress
+                messages,
+                position,
+                session=session,
+                sampling=sampling or SamplingOptions(),
+                reading=reading or Reading(),
+                progress=progress,
             )
 
     def forget(self, session: str) -> None:

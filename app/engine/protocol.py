@@ -47,6 +47,16 @@ class SamplingOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     seed: int | None = None
 
 
+class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a conversation becomes a prompt."""
+
+    context: int | None = None
+    """Tokens that the model sees; None, and at most, what the checkpoint was trained for."""
+    overflow: Overflow = "oldest"
+    thinking: bool | None = None
+    """Whether the model is to reason before it answers, where its template knows the choice; None is as it likes."""
+
+
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
@@ -57,8 +67,6 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     path: str
     conversions: str
     """The folder for converted GGUF files."""
-    context: int | None = None
-    """Tokens; None is what the checkpoint was trained for."""
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
@@ -73,8 +81,9 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     """The conversation's key: the worker reuses its cache for whatever prefix is unchanged."""
     messages: tuple[ChatMessage, ...]
     sampling: SamplingOptions = SamplingOptions()
+    reading: Reading = Reading()
     max_tokens: int | None = None
-    overflow: Overflow = "oldest"
+    """New ones at most; None is as many as the context holds."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -88,14 +97,15 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 class Count(msgspec.Struct, frozen=True, tag=True):
     """How many tokens these messages are as a prompt. Answered by Counted, also while an answer is being written.
 
-    A message many times longer than the context is estimated by its beginning. With a session: after the oldest
-    messages were dropped as Generate would drop them there, which is not remembered; Failed("context") where even then
-    it would not fit.
+    A message many times longer than the context is estimated by its beginning. With a session: as Generate would read
+    them there, the oldest messages dropped where it would drop them, which is not remembered; Failed("context") where
+    it would refuse them.
     """
 
     id: int
     messages: tuple[ChatMessage, ...]
     session: str | None = None
+    reading: Reading = Reading()
 
 
 class Pieces(msgspec.Struct, frozen=True, tag=True):
@@ -118,6 +128,8 @@ class Candidates(msgspec.Struct, frozen=True, tag=True):
     position: int
     """Counted from 0, in the answer's `token_ids`."""
     sampling: SamplingOptions = SamplingOptions()
+    """These and `reading`: what the answer was written with."""
+    reading: Reading = Reading()
 
 
 class Facts(msgspec.Struct, frozen=True, tag=True):
@@ -158,13 +170,15 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     bits: float | None
     """Bits a weight as stored; None where unquantised weights are used as they are."""
     context: int
-    """Tokens, as honoured: the request's, at most what the checkpoint was trained for."""
+    """Tokens that it was trained to hold: no request is given more."""
     device: str
     memory: int
     """Bytes MLX holds after loading."""
     seconds: float
     sampling: SamplingOptions
     """The checkpoint's own defaults."""
+    thinking: bool = False
+    """Whether a request can choose that the model reasons before it answers, or does not."""
 
 
 class Restated(msgspec.Struct, frozen=True, tag=True):
@@ -224,7 +238,7 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
     dropped_messages: int = 0
     """How many of the oldest would be left out; 0 where no session was named."""
     context: int = 0
-    """Tokens that the model's context holds."""
+    """Tokens that may stand there: those asked for, at most those trained for; all of these where it rolls."""
 
 
 class PiecesFound(msgspec.Struct, frozen=True, tag=True):

@@ -16,11 +16,13 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from app.closed import refuse_connections
 from app.engine import protocol
 from app.engine.blas import load_fast_blas
 from app.engine.limits import raise_thread_priority, set_limits
@@ -45,6 +47,7 @@ from app.engine.protocol import (
     Pieces,
     PiecesFound,
     Progress,
+    Reading,
     Reply,
     Request,
     Restated,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from model.generation import Piece
     from model.language_model import Opening
     from model.overflow import Fitted
+    from model.session import SessionOptions
     from model.tokenizer import Turn
 
 log = logging.getLogger("quietly.engine")
@@ -69,10 +73,11 @@ _SESSIONS_KEPT = 5
 
 def main() -> None:
     """Serve the requests on standard input until it closes."""
+    os.umask(0o077)  # a converted model, and the folders above it, are the person's alone
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to the log, and cannot break a frame
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    sys.addaudithook(_refuse_connections)
+    refuse_connections()
     blas = load_fast_blas() or "the one MLX brings"
     log.info("BLAS: %s", blas)
     writer = Writer(outgoing)
@@ -81,11 +86,6 @@ def main() -> None:
     finally:
         writer.close()
         os._exit(0)  # the window is gone or has had enough: nothing here is worth waiting for
-
-
-def _refuse_connections(event: str, arguments: tuple[object, ...]) -> None:
-    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
-        raise PermissionError("The engine opens no connection.")
 
 
 class Writer:
@@ -154,6 +154,8 @@ class Dropped(msgspec.Struct, frozen=True):
     count: int
     messages: int
     """A shorter one is an earlier point of it, where more of them may fit."""
+    context: int
+    """Tokens; with another context others fit."""
 
 
 class Worker:
@@ -163,7 +165,6 @@ class Worker:
         self._send = send
         self._blas = blas
         self._model: LanguageModel | None = None
-        self._context = 0
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._dropped: dict[str, Dropped] = {}
         """What of a conversation no longer fits: it stays out, so that prefixes stay the same."""
@@ -206,7 +207,7 @@ class Worker:
                 self._accept(request, fitted, lambda: self._generate(request, fitted))
             case Candidates():
                 turns, chosen = self._until(request)
-                before = self._fitted(turns, request.session)
+                before = self._fitted(turns, request.session, request.reading)
                 self._accept(request, before, lambda: self._look_around(request, before, chosen))
 
     def _accept(self, request: Request, fitted: "Fitted[Opening]", job: Callable[[], None]) -> None:
@@ -215,25 +216,34 @@ class Worker:
         self._enqueue(request, job)
 
     def _prompt(self, request: Generate) -> "Fitted[Opening]":
-        """The request's prompt, shortened by the oldest messages where the policy says so."""
-        from model.overflow import Fitted
-
+        """The request's prompt; which messages it leaves out is remembered."""
         turns = self._turns(request.messages)
-        if request.overflow != "oldest":
-            return Fitted(self._loaded().opening(turns), 0)
-        fitted = self._fitted(turns, request.session)
-        before = self._dropped.get(request.session)
-        if not before or before.count != fitted.dropped:
-            self._dropped[request.session] = Dropped(fitted.dropped, len(turns))
+        fitted = self._fitted(turns, request.session, request.reading)
+        if request.reading.overflow == "oldest":
+            before, context = self._dropped.get(request.session), self._options(request.reading).context
+            if not before or (before.count, before.context) != (fitted.dropped, context):
+                self._dropped[request.session] = Dropped(fitted.dropped, len(turns), context)
         return fitted
 
-    def _fitted(self, turns: "Sequence[Turn]", session: str) -> "Fitted[Opening]":
-        """The prompt without the oldest turns where they do not fit, or did not the last time."""
-        from model.overflow import fit_prompt
+    def _fitted(self, turns: "Sequence[Turn]", session: str, reading: Reading) -> "Fitted[Opening]":
+        """The prompt as the policy has it: whole, or without the oldest turns where they do not fit, or did not the
+        last time."""
+        from model.overflow import fit_prompt, whole_prompt
 
+        context, render = self._options(reading).context, self._render(reading)
+        if reading.overflow != "oldest":
+            return whole_prompt(turns, context, render, self._measure)
         before = self._dropped.get(session)
-        dropped = before.count if before and len(turns) >= before.messages else 0
-        return fit_prompt(turns, self._context, self._loaded().opening, self._measure, dropped)
+        if before and (before.context != context or len(turns) < before.messages):
+            before = None
+        return fit_prompt(turns, context, render, self._measure, before.count if before else 0)
+
+    def _options(self, reading: Reading) -> "SessionOptions":
+        """How the session of a request keeps what it reads; its context is what the prompt has to fit into."""
+        return self._loaded().options(reading.context, rolling=reading.overflow == "rolling")
+
+    def _render(self, reading: Reading) -> "Callable[[Sequence[Turn]], Opening]":
+        return partial(self._loaded().opening, thinking=reading.thinking)
 
     def _measure(self, text: str) -> int:
         return len(self._loaded().tokenizer.encode_plain(text))
@@ -241,12 +251,13 @@ class Worker:
     def _count(self, request: Count) -> Counted:
         from model.overflow import tokens_in
 
-        turns = self._turns(request.messages)
+        turns, reading = self._turns(request.messages), request.reading
+        context = self._options(reading).context
         if request.session is None:
-            tokens = tokens_in(turns, self._context, self._loaded().opening, self._measure)
-            return Counted(request.id, tokens, context=self._context)
-        fitted = self._fitted(turns, request.session)
-        return Counted(request.id, len(fitted.prompt), fitted.dropped, self._context)
+            tokens = tokens_in(turns, context, self._render(reading), self._measure)
+            return Counted(request.id, tokens, context=context)
+        fitted = self._fitted(turns, request.session, reading)
+        return Counted(request.id, len(fitted.prompt), fitted.dropped, context)
 
     def _turns(self, messages: Sequence[protocol.ChatMessage]) -> "list[Turn]":
         from model.tokenizer import Turn
@@ -319,10 +330,10 @@ class Worker:
         for _ in loaded.generation(warm_up, [0], loaded.traits.defaults, max_tokens=2):
             pass  # kernels are compiled and buffers found before the person's first question
         kv_per_token = warm_up.nbytes // max(1, len(warm_up))
-        context = loaded.session(request.context).context
-        set_limits(mx, mx.get_active_memory(), kv_per_token * min(context, 8192))
-        self._model, self._context = loaded, context
         traits = loaded.traits
+        set_limits(mx, mx.get_active_memory(), kv_per_token * min(traits.context, 8192))
+        thinking = loaded.can_choose_thinking()
+        self._model = loaded
         self._send(
             Loaded(
                 id=request.id,
@@ -330,7 +341,7 @@ class Worker:
                 fingerprint=traits.fingerprint,
                 parameters=traits.parameters,
                 bits=traits.bits,
-                context=context,
+                context=traits.context,
                 device=_device_name(mx.device_info(), str(mx.default_device())),
                 memory=mx.get_active_memory(),
                 seconds=time.perf_counter() - started,
@@ -341,6 +352,7 @@ class Worker:
                     min_p=traits.defaults.min_p,
                     repetition_penalty=traits.defaults.repetition_penalty,
                 ),
+                thinking=thinking,
             )
         )
 
@@ -350,7 +362,7 @@ class Worker:
         language_model, opening = self._loaded(), fitted.prompt
         cancelled = self._cancelled[request.id]
         generation = language_model.generation(
-            self._session(request.session, rolling=request.overflow == "rolling"),
+            self._session(request.session, request.reading),
             opening.prompt,
             language_model.sampling(msgspec.structs.asdict(request.sampling)),
             begun=opening.begun,
@@ -387,7 +399,7 @@ class Worker:
         language_model = self._loaded()
         try:
             found = language_model.alternatives(
-                self._session(request.session, rolling=False),
+                self._session(request.session, request.reading),
                 fitted.prompt.tokens,
                 chosen,
                 language_model.sampling(msgspec.structs.asdict(request.sampling)),
@@ -415,10 +427,14 @@ class Worker:
         for piece in pieces:
             self._send(Delta(id, piece.part, piece.text))
 
-    def _session(self, key: str, rolling: bool) -> "Session":
+    def _session(self, key: str, reading: Reading) -> "Session":
+        """The conversation's session. What it holds stays, whatever context is asked for, but for what rolls: that has
+        caches of its own, of the window's size."""
+        options = self._options(reading)
         session = self._sessions.pop(key, None)
-        if session is None or (session.options.caches.rolling_window is not None) != rolling:
-            session = self._loaded().session(self._context, rolling=rolling)
+        if session is None or session.options.caches != options.caches:
+            session = self._loaded().session_with(options)
+        session.options = options
         self._sessions[key] = session
         while len(self._sessions) > _SESSIONS_KEPT:
             self._sessions.popitem(last=False)

@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.answering import Written, note_of, prompt_of, record
-from app.chat.store import Attachment, Store
-from app.engine.protocol import ChatMessage, Delta, Finished, Loaded, Progress, Restated, SamplingOptions
+from app.answering import (
+    Written,
+    context_of,
+    continued_with,
+    effective,
+    note_of,
+    prompt_of,
+    reading_of,
+    record,
+    sampling_of,
+    settings_of,
+    to_store,
+)
+from app.chat.store import Attachment, GenerationSettings, Message, Store
+from app.engine.protocol import ChatMessage, Delta, Finished, Loaded, Progress, Reading, Restated, SamplingOptions
 
 DONE = Finished(1, "stop", 10, 0, 5, (), 0.1, 0.1, 0.1, 0)
 FACTS = Loaded(1, "qwen2", "print", 10**6, None, 4096, "CPU", 10**6, 0.1, SamplingOptions())
@@ -34,6 +46,73 @@ def store(places):
 )
 def test_the_note_says_why_an_answer_ended_and_what_it_did_not_see(changes, says):
     assert note_of(msgspec.structs.replace(DONE, **changes)) == says
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+parts = st.none() | st.floats(0, 1)
+counts = st.none() | st.integers(0, 2**40)
+generation_settings = st.builds(
+    GenerationSettings,
+    temperature=parts,
+    top_p=parts,
+    top_k=counts,
+    min_p=parts,
+    repetition_penalty=parts,
+    seed=counts,
+    max_tokens=counts,
+    context=counts,
+    overflow=st.sampled_from([None, "oldest", "stop", "rolling"]),
+    thinking=st.none() | st.booleans(),
+)
+
+
+def answer_with(store: Store, sampling: dict[str, object] | None) -> Message:
+    """An answer that was stored with these settings."""
+    conversation = store.create()
+    question = store.ask(conversation.id, None, "why?")
+    return store.begin_answer(conversation.id, question.id, "tiny", sampling)
+
+
+@given(generation_settings)
+def test_an_answer_knows_the_settings_it_was_written_with(chosen):
+    with Store.temporary() as store:
+        assert settings_of(answer_with(store, to_store(chosen))) == chosen
+
+
+@pytest.mark.parametrize("stored", [None, {}, {"temperature": "hot"}, {"context": [1]}, {"mirostat": 2}])
+def test_settings_that_mean_nothing_are_none(store, stored):
+    assert settings_of(answer_with(store, stored)) == GenerationSettings()
+
+
+@given(generation_settings, generation_settings, generation_settings)
+def test_the_nearest_choice_is_in_force(conversation, model, program):
+    chosen = effective(conversation, model, program)
+    for name in GenerationSettings.__struct_fields__:
+        layers = [getattr(layer, name) for layer in (conversation, model, program)]
+        assert getattr(chosen, name) == next((value for value in layers if value is not None), None)
+
+
+def test_what_is_not_chosen_is_left_to_the_checkpoint_or_read_from_it():
+    chosen, own = GenerationSettings(temperature=0, top_k=5), SamplingOptions(temperature=0.8, top_p=0.9)
+    assert sampling_of(chosen) == SamplingOptions(temperature=0, top_k=5)
+    assert sampling_of(chosen, own) == SamplingOptions(temperature=0, top_p=0.9, top_k=5)
+    assert reading_of(chosen) == Reading()
+    assert reading_of(GenerationSettings(context=9, overflow="stop", thinking=True)) == Reading(9, "stop", True)
+
+
+@pytest.mark.parametrize(("overflow", "holds"), [(None, [4096, 512, 4096]), ("rolling", [4096, 4096, 4096])])
+def test_a_context_holds_what_was_chosen_and_never_more_than_was_trained(overflow, holds):
+    assert [
+        context_of(GenerationSettings(context=size, overflow=overflow), 4096) for size in (None, 512, 9999)
+    ] == holds
+
+
+@pytest.mark.parametrize("began", [None, True, False])
+def test_an_answer_that_goes_on_reasons_as_it_began(store, began):
+    begun = answer_with(store, to_store(GenerationSettings(temperature=1, thinking=began)))
+    now = GenerationSettings(temperature=0, thinking=True)
+    assert continued_with(now, begun) == GenerationSettings(temperature=0, thinking=began)
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------

@@ -11,6 +11,10 @@ from tests.checkpoints import CHATML, random_checkpoint, reciting_checkpoint, sp
 GREEDY = Sampling(temperature=0)
 HELLO = Turn("user", "hello")
 OPENED = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+CHOOSING = CHATML.replace(
+    "assistant\n{% endif %}",
+    "assistant\n<think>\n{% if enable_thinking is false %}\n</think>\n\n{% endif %}{% endif %}",
+)
 THOUGHTS = (b"Let me", b"\xf0", b"\x9f", b"\xa6", b"\xa9", b" see", b"</", b"think>", b"\n\n\n")
 ANSWER = (b"caf", b"\xc3", b"\xbc", b"?", b" <thi", b"nk> ", b"\xe2", b"\x82", b" half", b"\xe2\x82", b"\xac")
 
@@ -149,6 +153,29 @@ def test_reasoning_that_the_prompt_opens_is_closed_before_words_without_tokens(t
     )
     assert joined(generation.restated) == ("", "It is so")
     assert loaded.opening([HELLO, Turn("assistant", "")]).begun == []
+
+
+@pytest.mark.parametrize(
+    ("template", "can"),
+    [(CHATML, False), (CHOOSING, True), ("{{ thinking }}", True), ("{{ raise_exception('no') }}", False)],
+)
+def test_a_template_tells_whether_reasoning_can_be_chosen(tmp_path, template, can):
+    assert model.load(speaking_checkpoint(tmp_path / "choosing", template)).can_choose_thinking() == can
+
+
+def test_what_speaks_no_words_has_no_reasoning_to_choose(tmp_path):
+    assert not model.load(random_checkpoint(tmp_path / "mute")).can_choose_thinking()
+
+
+def test_an_answer_that_goes_on_stands_behind_the_prompt_it_was_asked_by(tmp_path):
+    loaded = model.load(speaking_checkpoint(tmp_path / "choosing", CHOOSING))
+    closed, opened = (loaded.prompt([HELLO], thinking) for thinking in (False, True))
+    assert loaded.tokenizer.decode(closed).endswith("\n</think>\n\n") and closed != opened
+    for thinking, prompt in ((False, closed), (True, opened)):
+        opening = loaded.opening([HELLO, Turn("assistant", "abc", (65, 66))], thinking)
+        assert (opening.prompt, opening.begun) == (prompt, [65, 66])
+        assert opening.thinking == thinking == loaded.opening([HELLO], thinking).thinking
+    assert loaded.opening([HELLO]).prompt == opened
 
 
 def test_a_conversation_that_ends_with_a_question_has_nothing_begun(reciting):

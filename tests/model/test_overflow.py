@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ModelError
-from model.overflow import FREED, fit_prompt, tokens_in
+from model.overflow import FREED, Fitted, fit_prompt, tokens_in, whole_prompt
 from model.tokenizer import Turn
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=30)
@@ -79,6 +79,19 @@ def test_an_answer_that_alone_fills_the_context_has_no_room_to_go_on():
         with pytest.raises(ModelError, match=r"no room to go on.*begin a new conversation") as raised:
             fit_prompt([Turn("user", "why?"), Turn("assistant", "y" * length)], 100, render, len)
         assert raised.value.kind == "context"
+
+
+@given(lengths=LENGTHS, context=st.integers(40, 300))
+def test_where_nothing_may_go_a_conversation_fits_whole_or_is_refused(lengths, context):
+    turns = conversation(lengths)
+    if len(render(turns)) >= context:
+        with pytest.raises(ModelError, match=rf"context holds {context}; choose a longer one, let") as raised:
+            whole_prompt(turns, context, render, len)
+        assert raised.value.kind == "context"
+    else:
+        assert whole_prompt(turns, context, render, len) == Fitted(render(turns), 0)
+    with pytest.raises(ModelError, match="more than"):
+        whole_prompt([Turn("user", "x" * 10**6)], context, render, len)
 
 
 @given(lengths=LENGTHS)

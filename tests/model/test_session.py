@@ -169,6 +169,18 @@ def test_snapshots_stay_within_their_budget(hybrid):
     assert session.marks
 
 
+def test_other_limits_leave_what_is_held(hybrid):
+    session, prompt, totals = hybrid.session(), list(range(60)), []
+    session.prefill(prompt)
+    session.options = hybrid.options(context=61)
+    logits = session.prefill(prompt, progress=lambda done, total: totals.append(total))
+    assert totals == [0] and np.array_equal(np.array(logits), fresh(hybrid, prompt))
+    session.options = hybrid.options(context=60)
+    with pytest.raises(ModelError, match="context holds 60"):
+        session.prefill(prompt)
+    assert len(session) == 60
+
+
 def test_a_rolling_conversation_goes_on_past_its_context_up_to_the_trained_length(hybrid):
     assert hybrid.session(context=32, rolling=True).options.caches.rolling_window == 32
     rolling = CacheOptions(rolling_window=32, sinks=4, slack=8)

@@ -267,11 +267,6 @@ async def test_a_long_conversation_loses_its_oldest_turns_and_says_how_many(pool
     assert second.reused_tokens > first.prompt_tokens / 2
 
 
-async def test_by_choice_a_full_context_ends_the_conversation(pool, tiny):
-    with pytest.raises(EngineError, match="context holds 4,096"):
-        await events(pool.ask(tiny, long_conversation(8), session="a", max_tokens=3, overflow="stop"))
-
-
 async def test_a_model_nobody_waits_for_any_more_is_let_go(pool, tiny):
     first, second = (asyncio.create_task(pool.load(tiny)) for _ in range(2))
     while not pool._loads:

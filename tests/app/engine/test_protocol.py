@@ -24,6 +24,7 @@ from app.engine.protocol import (
     Pieces,
     PiecesFound,
     Progress,
+    Reading,
     Restated,
     SamplingOptions,
 )
@@ -38,14 +39,18 @@ messages = st.builds(
     st.none() | st.lists(st.integers(0, 2**32), max_size=9).map(tuple),
     st.none() | texts,
 )
+overflows = st.sampled_from(["oldest", "stop", "rolling"])
+readings = st.builds(Reading, st.none() | ids, overflows, st.none() | st.booleans())
+samplings = st.builds(SamplingOptions)
+conversations = st.lists(messages, max_size=4).map(tuple)
 chances = st.floats(0, 1)
 candidates = st.builds(Candidate, ids, texts, chances, chances)
 requests = st.one_of(
-    st.builds(Generate, ids, texts, st.lists(messages, max_size=4).map(tuple), st.builds(SamplingOptions)),
+    st.builds(Generate, ids, texts, conversations, samplings, readings, st.none() | ids),
     st.builds(Cancel, ids, ids),
-    st.builds(Count, ids, st.lists(messages, max_size=4).map(tuple), st.none() | texts),
+    st.builds(Count, ids, conversations, st.none() | texts, readings),
     st.builds(Pieces, ids, st.lists(st.integers(0, 2**32), max_size=9).map(tuple)),
-    st.builds(Candidates, ids, texts, st.lists(messages, max_size=4).map(tuple), ids, st.builds(SamplingOptions)),
+    st.builds(Candidates, ids, texts, conversations, ids, samplings, readings),
 )
 replies = st.one_of(
     st.builds(Delta, ids, st.sampled_from(["answer", "reasoning"]), texts),
