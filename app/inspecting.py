@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.chat.text import visible
 from app.errors import QuietlyError
-from app.tui.words import size
+from app.words import size
 from model.config import Config, LayerQuantization, parse_config, read_fields, read_object
 from model.errors import ModelError
 from model.facts import (

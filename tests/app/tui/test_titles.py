@@ -10,8 +10,10 @@ from rich.cells import cell_len
 
 from app.chat.store import Store
 from app.chat.text import visible
-from app.engine.protocol import Event
-from app.tui.titles import LARGE_ENOUGH, cleaned
+from app.conducting.titles import LARGE_ENOUGH, cleaned
+from app.engine.protocol import Event, Reading, SamplingOptions
+from app.generation import GenerationSettings
+from app.settings import Settings
 from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.window import FakePool, FakeTurn
 
@@ -20,7 +22,7 @@ LARGE = LARGE_ENOUGH + 1
 
 @pytest.fixture(autouse=True)
 def at_rest_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.tui.titles.REST", 0.02)
+    monkeypatch.setattr("app.conducting.titles.REST", 0.02)
 
 
 def pool_of(parameters: int) -> FakePool:
@@ -38,11 +40,13 @@ async def answered(window: Window, question: str = "Why is the sky blue?") -> No
 
 
 async def test_a_large_model_gives_a_title_in_a_scratch_session(opened: Opener, store: Store) -> None:
-    async with opened(pool=pool_of(LARGE)) as window:
+    chosen = Settings(generation=GenerationSettings(temperature=2, thinking=True, context=300, max_tokens=1))
+    async with opened(pool=pool_of(LARGE), settings=chosen) as window:
         await answered(window)
         await window.until(lambda: len(window.pool.turns) == 2)
         turn = window.pool.turns[1]
         assert turn.session == "title" and "Scattering." in turn.messages[-1].content
+        assert (turn.sampling, turn.reading) == (SamplingOptions(), Reading(thinking=False))
         turn.say('"The Blue of the Sky."\n\nIs that good?')
         turn.finish()
         await window.until(lambda: store.conversations()[0].title == "The Blue of the Sky")

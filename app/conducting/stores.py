@@ -1,6 +1,6 @@
 """Where conversations are kept: on disk, or, while the program runs, in memory alone.
 
-Ids tell which: those of the store in memory begin above every id on disk. Knows no widget.
+Ids tell which: those of the store in memory begin above every id on disk. Knows no screen.
 """
 
 from app.chat.store import Conversation, Store

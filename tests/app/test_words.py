@@ -1,4 +1,4 @@
-"""How numbers and days read, and that the table of actions holds together."""
+"""How numbers and days read."""
 
 from datetime import date, datetime
 
@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from app.tui.actions import ACTIONS, TYPED
-from app.tui.words import Part, context, day, duration, fitting, memory, percent, ready, size, speed, tokens
-from tests.app.tui.conftest import Opener
+from app.words import Part, context, day, duration, fitting, memory, percent, ready, size, speed, tokens
 
 
 def test_sizes_have_about_three_digits_and_binary_units() -> None:
@@ -77,14 +75,3 @@ def test_what_is_kept_fits_and_nothing_lighter_is_kept_instead(parts: list[Part]
     assert not kept or sum(cell_len(part.text) + 3 for part in kept) - 3 <= width
     dropped = [part.weight for part in parts if part.text and part not in kept]
     assert not dropped or not kept or max(dropped) <= max(part.weight for part in kept)
-
-
-def test_every_action_has_a_name_of_its_own() -> None:
-    assert len({action.id for action in ACTIONS}) == len(ACTIONS)
-    assert all(action.keys or action.typed or action.palette for action in ACTIONS)
-    assert all(typed.startswith("/") for typed in TYPED)
-
-
-async def test_every_action_can_be_done(opened: Opener) -> None:
-    async with opened() as window:
-        assert {action.id for action in ACTIONS} <= set(window.app.chat.acts)

@@ -1,5 +1,5 @@
-"""How numbers, days and states read on screen. Pure functions; nothing here knows a widget, a store or an
-engine."""
+"""How numbers, days and states read on screen and in the shell. Pure functions; nothing here knows a widget, a store or
+an engine."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -36,6 +36,11 @@ def memory(count: int | None) -> str:
 def tokens(count: int) -> str:
     """`count` tokens: 1,200 tokens."""
     return f"{count:,} {'token' if count == 1 else 'tokens'}"
+
+
+def connections(count: int) -> str:
+    """`count` connections: 0 connections, 1 connection."""
+    return f"{count:,} {'connection' if count == 1 else 'connections'}"
 
 
 def duration(seconds: float) -> str:
@@ -116,6 +121,24 @@ def day(moment: float, today: date) -> str:
             return f"{then.day} {then:%B}"
         case _:
             return f"{then.day} {then:%B %Y}"
+
+
+def imported(added: int, already: int) -> str:
+    """What came of an import: `added` conversations are new, `already` were there."""
+    match added:
+        case 0:
+            new = "Nothing new was imported"
+        case 1:
+            new = "One conversation was imported"
+        case count:
+            new = f"{count:,} conversations were imported"
+    match already:
+        case 0:
+            return f"{new}."
+        case 1:
+            return f"{new}; one was here already."
+        case _:
+            return f"{new}; {already:,} were here already."
 
 
 class Part(NamedTuple):

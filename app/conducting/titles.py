@@ -16,9 +16,9 @@ from app.errors import QuietlyError
 
 if TYPE_CHECKING:
     from app.chat.store import Store
+    from app.conducting.lives import Live
+    from app.conducting.turns import PoolLike
     from app.engine.protocol import ChatMessage
-    from app.tui.lives import Live
-    from app.tui.turns import PoolLike
 
 LARGE_ENOUGH = 1_000_000_000
 """Parameters; smaller models repeat the question or begin to answer it."""
@@ -37,9 +37,10 @@ _LABEL = re.compile(r"^\W*(?:title|titel|titre|título|标题|題名|タイト�
 class Titles:
     """At most one title is under way."""
 
-    def __init__(self, of: "Callable[[int], Store]", done: Callable[[int], object]) -> None:
-        """`of` gives the store of a conversation; `done` is called with one that has a new title."""
-        self._of = of
+    def __init__(self, of: "Callable[[int], Store]", done: Callable[[int], object], wanted: Callable[[], bool]) -> None:
+        """`of` gives the store of a conversation; `done` is called with one that has a new title; `wanted` says
+        whether the person wants any."""
+        self._of, self._wanted = of, wanted
         self._done = done
         self._due: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -47,7 +48,7 @@ class Titles:
     def consider(self, live: "Live", pool: "PoolLike") -> None:
         """An answer has ended: entitle its conversation when the engine has been at rest for a while."""
         facts = pool.loaded(live.model.path)
-        if facts is None or facts.parameters < LARGE_ENOUGH or not live.written.answer.strip():
+        if facts is None or facts.parameters < LARGE_ENOUGH or not live.written.answer.strip() or not self._wanted():
             return
         if self._due is not None:
             self._due.cancel()
@@ -68,6 +69,8 @@ class Titles:
         self._task = asyncio.create_task(self._entitle(live, pool))
 
     async def _entitle(self, live: "Live", pool: "PoolLike") -> None:
+        from app.engine.protocol import Reading
+
         store, conversation = self._of(live.conversation), live.conversation
         with contextlib.suppress(QuietlyError):  # a title is no reason to trouble anyone
             record = await asyncio.to_thread(store.conversation, conversation)
@@ -82,6 +85,7 @@ class Titles:
                     live.model.path,
                     _request(branch[0].content, branch[1].content),
                     session=_SESSION,
+                    reading=Reading(thinking=False),  # there is no room for it
                     max_tokens=LONGEST,
                 ):
                     written += _answer_text(event)

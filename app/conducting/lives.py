@@ -1,4 +1,4 @@
-"""Answers while they are being written, and what is posted about them. Knows no widget and no engine."""
+"""Answers while they are being written, and what is said about them to those who look on. Knows no engine."""
 
 import asyncio
 import time
@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from textual.message import Message as Post
 
 if TYPE_CHECKING:
     from app.answering import Written
     from app.chat.store import Message, Outcome
+    from app.conducting.turns import TurnLike
     from app.library.local import InstalledModel
-    from app.tui.turns import TurnLike
 
 
 class Live(msgspec.Struct, eq=False):
@@ -45,44 +44,42 @@ class Live(msgspec.Struct, eq=False):
         return time.monotonic() - self.began
 
 
-class AnswerBegun(Post):
+class AnswerBegun(msgspec.Struct, frozen=True):
     """An answer is stored as being written, and the engine will be asked."""
 
-    def __init__(self, live: Live) -> None:
-        super().__init__()
-        self.live = live
+    live: Live
 
 
-class AnswerEnded(Post):
+class AnswerEnded(msgspec.Struct, frozen=True):
     """An answer is complete, stopped or failed, and stored as such: `message`, or None where it could not be."""
 
-    def __init__(self, live: Live, status: "Outcome", note: str, message: "Message | None") -> None:
-        super().__init__()
-        self.live, self.status, self.note, self.message = live, status, note, message
+    live: Live
+    status: "Outcome"
+    note: str
+    message: "Message | None"
 
 
-class ModelMoved(Post):
+class ModelMoved(msgspec.Struct, frozen=True):
     """A model began loading, came further, is ready, or could not be loaded (`sentence`)."""
 
-    def __init__(self, path: Path, sentence: str = "") -> None:
-        super().__init__()
-        self.path, self.sentence = path, sentence
+    path: Path
+    sentence: str = ""
 
 
-class Entitled(Post):
+class Entitled(msgspec.Struct, frozen=True):
     """A conversation has been given a title by its model."""
 
-    def __init__(self, conversation: int) -> None:
-        super().__init__()
-        self.conversation = conversation
+    conversation: int
 
 
-class Trouble(Post):
+class Trouble(msgspec.Struct, frozen=True):
     """Something that a person should know and that ended nothing."""
 
-    def __init__(self, sentence: str) -> None:
-        super().__init__()
-        self.sentence = sentence
+    sentence: str
+
+
+News = AnswerBegun | AnswerEnded | ModelMoved | Entitled | Trouble
+"""What those who look on are told, in the event loop."""
 
 
 class Loading(msgspec.Struct, frozen=True):

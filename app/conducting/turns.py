@@ -1,8 +1,7 @@
 """The flow of a turn: question stored, answer begun, engine asked, text kept as it comes, end recorded.
 
-It knows the stores and an engine pool, and nothing of widgets: it posts messages, and whoever paints looks at
-`Live` as often as it likes. One engine request runs at a time; what comes meanwhile waits its turn and says
-so.
+It knows the stores and an engine pool, and nothing of screens: it says what happens, and whoever shows it looks at
+`Live` as often as it likes. One engine request runs at a time; what comes meanwhile waits its turn and says so.
 """
 
 import asyncio
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from textual.message import Message as Post
 
+from app.conducting.keeping import Keeper
+from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, Live, Loading, ModelMoved, News
+from app.conducting.titles import Titles
 from app.errors import QuietlyError
-from app.tui.keeping import Keeper
-from app.tui.lives import AnswerBegun, AnswerEnded, Entitled, Live, Loading, ModelMoved
-from app.tui.titles import Titles
 
 if TYPE_CHECKING:
     from app.chat.store import Attachment, Message, Outcome
+    from app.conducting.stores import Stores
     from app.engine.protocol import (
         CandidatesFound,
         ChatMessage,
@@ -29,15 +28,19 @@ if TYPE_CHECKING:
         Finished,
         Loaded,
         Progress,
+        Reading,
         SamplingOptions,
     )
+    from app.generation import GenerationSettings
     from app.library.local import InstalledModel
-    from app.tui.stores import Stores
+    from app.settings import Settings
 
 PATIENCE = 3.0
 """Seconds an engine may take to stop before it is left behind."""
 FAREWELL = 0.8
-"""Seconds running answers get to end by themselves when the window closes."""
+"""Seconds running answers get to end by themselves when the program does."""
+_EMPTY_PAGE = "empty page"
+"""The session of a conversation that there is not yet: nothing is ever kept for it."""
 
 
 class TurnLike(Protocol):
@@ -50,7 +53,7 @@ class TurnLike(Protocol):
 
 
 class PoolLike(Protocol):
-    """The engines, as the window needs them."""
+    """The engines, as turns need them."""
 
     def ask(
         self,
@@ -59,12 +62,18 @@ class PoolLike(Protocol):
         *,
         session: str,
         sampling: "SamplingOptions | None" = None,
+        reading: "Reading | None" = None,
         max_tokens: int | None = None,
     ) -> TurnLike: ...
     async def load(self, checkpoint: Path, progress: "Callable[[Progress], None]") -> "Loaded": ...
     def loaded(self, checkpoint: Path) -> "Loaded | None": ...
     async def count(
-        self, checkpoint: Path, messages: "Sequence[ChatMessage]", *, session: str | None = None
+        self,
+        checkpoint: Path,
+        messages: "Sequence[ChatMessage]",
+        *,
+        session: str | None = None,
+        reading: "Reading | None" = None,
     ) -> "Counted | None": ...
     async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]: ...
     async def candidates(
@@ -75,6 +84,7 @@ class PoolLike(Protocol):
         *,
         session: str,
         sampling: "SamplingOptions | None" = None,
+        reading: "Reading | None" = None,
         progress: "Callable[[Progress], None]",
     ) -> "CandidatesFound": ...
     def forget(self, session: str) -> None: ...
@@ -95,10 +105,12 @@ class Conductor:
         self,
         stores: "Stores",
         pool: Callable[[], PoolLike],
-        post: Callable[[Post], object],
+        post: Callable[[News], object],
         report: Callable[[BaseException], str],
+        settings: "Callable[[], Settings]",
     ) -> None:
         self._stores = stores
+        self._settings = settings
         self._make_pool = pool
         self._pool: PoolLike | None = None
         self._post = post
@@ -108,7 +120,9 @@ class Conductor:
         self._loading: dict[Path, Loading] = {}
         self._warming: tuple[Path, asyncio.Task[None]] | None = None
         self._keeper = Keeper(stores, post, report, lambda live: self.stop(live.conversation))
-        self._titles = Titles(stores.of, lambda conversation: post(Entitled(conversation)))
+        self._titles = Titles(
+            stores.of, lambda conversation: post(Entitled(conversation)), lambda: settings().name_conversations
+        )
         self._closing = False
 
     # --- what is going on ---
@@ -182,7 +196,7 @@ class Conductor:
     #
     # Each of these stores what is needed, begins an answer and asks the engine; it returns once the disk has it.
     # They raise whatever the store raises, before anything was asked: then nothing has happened. The disk, or another
-    # program that holds the file, may take its time: the window goes on meanwhile.
+    # program that holds the file, may take its time: whoever waits goes on meanwhile.
 
     async def send(
         self,
@@ -192,17 +206,24 @@ class Conductor:
         attachments: "Sequence[Attachment]" = (),
         *,
         temporary: bool = False,
+        settings: "GenerationSettings | None" = None,
+        system_prompt: str | None = None,
     ) -> Asked:
-        """Ask at the end of a conversation; None is a new one, kept in memory alone where it is `temporary`."""
+        """Ask at the end of a conversation; None is a new one, kept in memory alone where it is `temporary`.
+
+        `settings` and `system_prompt` are what a new one begins with; where the latter is None, the program's.
+        """
 
         def ask() -> "tuple[Message, Message]":
-            store = self._stores.memory if temporary else self._stores.disk
-            if conversation is not None:
+            if conversation is None:
+                store = self._stores.memory if temporary else self._stores.disk
+                record = store.create(system_prompt=self._told(system_prompt), model=model.name, settings=settings)
+            else:
                 store = self._stores.of(conversation)
-            record = store.create(model=model.name) if conversation is None else store.conversation(conversation)
+                record = store.conversation(conversation)
             try:
                 question = store.ask(record.id, record.head, text, attachments)
-                return question, store.begin_answer(record.id, question.id, model.name, {})
+                return question, self._begin(question, model)
             except QuietlyError:
                 if conversation is None:
                     with contextlib.suppress(QuietlyError):
@@ -219,23 +240,32 @@ class Conductor:
         def ask() -> "tuple[Message, Message]":
             store = self._stores.of(message.conversation)
             question = store.ask(message.conversation, message.parent, text, attachments)
-            return question, store.begin_answer(question.conversation, question.id, model.name, {})
+            return question, self._begin(question, model)
 
         return await self._ask(ask, model)
 
     async def answer(self, question: "Message", model: "InstalledModel") -> "Message":
         """Another answer to `question`, beside those it has."""
+        return await self._answer(lambda: self._begin(question, model), model)
+
+    def _begin(self, question: "Message", model: "InstalledModel") -> "Message":
+        from app.answering import to_store
+
+        settings = to_store(self._in_force(model, question.conversation))
         store = self._stores.of(question.conversation)
-        return await self._answer(lambda: store.begin_answer(question.conversation, question.id, model.name, {}), model)
+        return store.begin_answer(question.conversation, question.id, model.name, settings)
 
     async def go_on(self, message: "Message", model: "InstalledModel") -> "Message":
-        """Continue the answer `message` where it ended; where something follows it already, in a branch."""
+        """Continue the answer `message` where it ended; where something follows it already, in a branch.
+
+        It goes on with the settings that are in force now.
+        """
 
         def resume() -> "Message":
             store = self._stores.of(message.conversation)
             if store.children(message.id, message.conversation):
                 return self._beside(message, model, message.content, message.reasoning, message.token_ids)
-            return store.resume(message.id, model.name)
+            return store.resume(message.id, model.name, self._going_on(message, model))
 
         return await self._answer(resume, model, continued=True)
 
@@ -260,12 +290,33 @@ class Conductor:
             message.conversation,
             message.parent,
             model.name,
-            {},
+            self._going_on(message, model),
             content=content,
             reasoning=reasoning,
             token_ids=token_ids,
             fingerprint=message.fingerprint,
         )
+
+    def _going_on(self, message: "Message", model: "InstalledModel") -> dict[str, object]:
+        from app.answering import continued_with, to_store
+
+        return to_store(continued_with(self._in_force(model, message.conversation), message))
+
+    def _in_force(
+        self, model: "InstalledModel", conversation: int | None, begins_with: "GenerationSettings | None" = None
+    ) -> "GenerationSettings":
+        """What was chosen for answers of `model` in a conversation; a new one `begins_with` settings of its own."""
+        from app.answering import effective
+        from app.generation import GenerationSettings
+
+        own = begins_with or GenerationSettings()
+        if conversation is not None:
+            own = self._stores.of(conversation).conversation(conversation).settings
+        return effective(own, self._stores.disk.model_settings(model.name), self._settings().generation)
+
+    def _told(self, system_prompt: str | None) -> str:
+        """What a new conversation tells its models, where `system_prompt` was chosen for it, or nothing was."""
+        return self._settings().system_prompt if system_prompt is None else system_prompt
 
     async def _ask(self, ask: "Callable[[], tuple[Message, Message]]", model: "InstalledModel") -> Asked:
         questions: list[Message] = []
@@ -338,14 +389,22 @@ class Conductor:
             self._pool.forget(session_of(conversation))
 
     async def _run(self, live: Live, messages: "list[ChatMessage]") -> None:
-        from app.answering import session_of
+        from app.answering import reading_of, sampling_of, session_of, settings_of
 
+        chosen = settings_of(live.begun)
         try:
             async with self._engine:
                 await self._titles.give_way()
                 live.stage = "starting"
                 live.version += 1
-                live.turn = self._engines().ask(live.model.path, messages, session=session_of(live.conversation))
+                live.turn = self._engines().ask(
+                    live.model.path,
+                    messages,
+                    session=session_of(live.conversation),
+                    sampling=sampling_of(chosen),
+                    reading=reading_of(chosen),
+                    max_tokens=chosen.max_tokens,
+                )
                 if live.over or live.stopping:
                     live.turn.stop()
                 finished = await self._listen(live, live.turn)
@@ -409,24 +468,43 @@ class Conductor:
     # --- what else an engine is asked ---
 
     async def count(
-        self, model: "InstalledModel", conversation: int | None, text: str, attachments: "Sequence[Attachment]"
+        self,
+        model: "InstalledModel",
+        conversation: int | None,
+        text: str,
+        attachments: "Sequence[Attachment]",
+        *,
+        settings: "GenerationSettings | None" = None,
+        system_prompt: str | None = None,
     ) -> "Counted | None":
-        """How long the prompt would be if this were asked now; None while the model is not loaded."""
-        from app.answering import prompt_of, session_of
+        """How long the prompt would be if this were sent now, as `send` takes it; None while the model is not loaded.
+
+        QuietlyError of the kind "context" where it would be refused.
+        """
+        from app.answering import as_message, prompt_of, reading_of, session_of
 
         if self._pool is None or self._pool.loaded(model.path) is None:
             return None
 
-        def prompt() -> "list[ChatMessage]":
-            typed = _as_message(text, attachments)
-            if conversation is None:
-                return prompt_of("", [typed])
-            store = self._stores.of(conversation)
-            return prompt_of(store.conversation(conversation).system_prompt, [*store.branch(conversation), typed])
+        def prompt() -> "tuple[list[ChatMessage], Reading]":
+            asked, told = [as_message(text, attachments)], self._told(system_prompt)
+            if conversation is not None:
+                store = self._stores.of(conversation)
+                asked, told = [*store.branch(conversation), *asked], store.conversation(conversation).system_prompt
+            return prompt_of(told, asked), reading_of(self._in_force(model, conversation, settings))
 
-        messages = await asyncio.to_thread(prompt)
-        session = None if conversation is None else session_of(conversation)
-        return await self._pool.count(model.path, messages, session=session)
+        messages, reading = await asyncio.to_thread(prompt)
+        session = _EMPTY_PAGE if conversation is None else session_of(conversation)
+        return await self._pool.count(model.path, messages, session=session, reading=reading)
+
+    async def count_attachment(self, model: "InstalledModel", attachment: "Attachment") -> int | None:
+        """How many tokens an attachment is alone; None while the model is not loaded."""
+        from app.answering import as_message, prompt_of
+
+        if self._pool is None:
+            return None
+        counted = await self._pool.count(model.path, prompt_of("", [as_message("", [attachment])]))
+        return None if counted is None else counted.tokens
 
     async def pieces(self, message: "Message", model: "InstalledModel") -> tuple[str, ...]:
         """The text of each token of an answer that `model` wrote."""
@@ -437,9 +515,10 @@ class Conductor:
     async def candidates(
         self, message: "Message", model: "InstalledModel", position: int, progress: Callable[[int, int], None]
     ) -> "CandidatesFound":
-        """What `model` could have written at `position` of its answer `message`."""
-        from app.answering import session_of
+        """What `model` could have written at `position` of its answer `message`, by the answer's own settings."""
+        from app.answering import reading_of, sampling_of, session_of, settings_of
 
+        chosen = settings_of(message)
         prompt = await asyncio.to_thread(self._prompt, message, True)
         async with self._engine:
             await self._titles.give_way()
@@ -448,6 +527,8 @@ class Conductor:
                 prompt,
                 position,
                 session=session_of(message.conversation),
+                sampling=sampling_of(chosen),
+                reading=reading_of(chosen),
                 progress=lambda seen: progress(seen.done, seen.total),
             )
 
@@ -486,29 +567,3 @@ class Conductor:
             pool, self._pool = self._pool, None
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(pool.close(), timeout=2.0 - FAREWELL)
-
-
-def _as_message(text: str, attachments: "Sequence[Attachment]") -> "Message":
-    """What stands in the composer, as the message it would become."""
-    from app.chat.store import Message
-
-    return Message(
-        id=0,
-        conversation=0,
-        parent=None,
-        role="user",
-        content=text,
-        reasoning="",
-        model=None,
-        fingerprint=None,
-        sampling=None,
-        status="complete",
-        note="",
-        packed_ids=None,
-        prompt_tokens=None,
-        completion_tokens=None,
-        first_token_seconds=None,
-        decode_seconds=None,
-        created=0.0,
-        attachments=tuple(attachments),
-    )

@@ -1,7 +1,7 @@
 """Keeping what is being written: a growing answer on disk a few times a second, its end once, all of it aside.
 
 The disk may take its time, and another program may hold the file: typing waits for neither. Knows no engine but for
-what it said at the end of an answer, and no widget.
+what it said at the end of an answer, and no screen.
 """
 
 import asyncio
@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from textual.message import Message as Post
-
+from app.conducting.lives import Live, News, Trouble
 from app.errors import QuietlyError
-from app.tui.lives import Live, Trouble
 
 if TYPE_CHECKING:
     from app.chat.store import Message, Outcome
+    from app.conducting.stores import Stores
     from app.engine.protocol import Finished
-    from app.tui.stores import Stores
 
 HELD = 60.0
 """Seconds that the end of an answer waits for a file that another program holds."""
@@ -30,7 +28,7 @@ class Keeper:
     def __init__(
         self,
         stores: "Stores",
-        post: Callable[[Post], object],
+        post: Callable[[News], object],
         report: Callable[[BaseException], str],
         stop: Callable[[Live], object],
     ) -> None:
@@ -38,7 +36,7 @@ class Keeper:
         self._stores, self._post, self._report, self._stop = stores, post, report, stop
         self._tasks: set[asyncio.Task[None]] = set()
         self.closing = False
-        """Whether the window is about to go: then nothing is waited for."""
+        """Whether the program is about to end: then nothing is waited for."""
 
     def aside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` without anyone waiting for it, but for `drain`."""
@@ -132,4 +130,4 @@ class Keeper:
             return  # said already, or deleted meanwhile
         live.unsaved = True
         reason = str(error) if isinstance(error, QuietlyError) else self._report(error)
-        self._post(Trouble(f"The answer could not be saved; copy what you need from the window. {reason}"))
+        self._post(Trouble(f"The answer could not be saved; copy what you need from the screen. {reason}"))
