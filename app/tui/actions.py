@@ -107,10 +107,24 @@ ACTIONS = (
     ),
     _chat("new", "New conversation", "Begin with an empty page", "ctrl+n", "/new", "Ctrl+N", priority=True),
     _chat("temporary", "New temporary chat", "Nothing of it is ever written to disk", typed="/temporary"),
-    _chat("find", "Go to conversation…", "By its title", "ctrl+l", "/open", "Ctrl+L", priority=True),
-    _chat("export", "Export as Markdown", "To a file in Downloads", "ctrl+s,ctrl+e", "/export", "Ctrl+S"),
+    _chat("find", "Search all conversations…", "Titles and words", "ctrl+l", "/search", "Ctrl+L", "words", True),
+    _chat("export", "Export", "To a file in Downloads, or as it is set", "ctrl+s,ctrl+e", "/export", "Ctrl+S"),
+    _chat("export_as", "Export as…", "This or all, one branch or all, Markdown, JSON or HTML", typed="/export-as"),
+    _chat("import", "Import…", "What Quietly, ChatGPT or LM Studio has exported", typed="/import", argument="path"),
     _chat("rename", "Rename conversation…", "Give it another title", "ctrl+r", "/rename", "Ctrl+R", "title", True),
     _chat("pin", "Pin or unpin", "Keep this conversation on top of the list", typed="/pin"),
+    Action(
+        "conversation.tune",
+        "Conversations",
+        "Tune the conversation…",
+        "What the model is told, and how it answers: temperature, context and the like",
+        "t",
+        "/tune",
+        shown="T",
+        where="lists",
+    ),
+    _chat("instruct", "System prompt…", "Take one from your library", typed="/system", argument="name"),
+    _chat("preset", "Preset…", "Take over a model, system prompt and settings", typed="/preset", argument="name"),
     _chat("delete", "Delete conversation", "Every message in it; undo brings it back", typed="/delete"),
     Action(
         "writing.attach",
@@ -152,6 +166,14 @@ ACTIONS = (
     ),
     Action("model.add", "Models", "Add a model…", "Download one, bring the starter, or name a folder", typed="/add"),
     Action(
+        "model.tune",
+        "Models",
+        "Settings of a model…",
+        "How it answers in all conversations",
+        typed="/defaults",
+        argument="model",
+    ),
+    Action(
         "window.sidebar",
         "Window",
         "Show or hide the sidebar",
@@ -161,6 +183,23 @@ ACTIONS = (
     ),
     Action(
         "window.palette", "Window", "All commands", "Everything here by name", "ctrl+p", shown="Ctrl+P", palette=False
+    ),
+    Action(
+        "window.connections",
+        "Window",
+        "Connections…",
+        "Whom Quietly spoke to since the window opened",
+        "ctrl+right_square_bracket,f2",
+        "/connections",
+        shown="Ctrl+]",
+    ),
+    Action("window.settings", "Window", "Settings…", "Everything that can be set", typed="/settings"),
+    Action(
+        "window.erase",
+        "Window",
+        "Delete everything…",
+        "All that was ever said, for good, after a question",
+        typed="/delete-everything",
     ),
     Action("window.theme", "Window", "Theme…", "Change the colours; kept for the next start", typed="/theme"),
     Action(
@@ -186,7 +225,7 @@ ACTIONS = (
 
 BY_ID = {action.id: action for action in ACTIONS}
 TYPED = {action.typed: action for action in ACTIONS if action.typed}
-OWN = ("window.palette", "window.quit")
+OWN = ("window.palette", "window.connections", "window.quit")
 """What the app itself binds, so that it works over every screen."""
 NO_KEY = "none"
 """A key that no terminal sends, for what has none of its own: so it has a binding, and can be given one."""

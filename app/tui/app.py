@@ -14,34 +14,40 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
-from textual.app import App, SystemCommand
+from textual.app import App, ScreenStackError, SystemCommand
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.driver import Driver
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.widget import MountError
 from textual.worker import Worker, WorkerFailed, WorkerState
 
+from app import failures
 from app.assets import asset
 from app.chat.store import Store
 from app.chat.text import visible
+from app.conducting.stores import Stores
 from app.errors import QuietlyError
-from app.settings import Paths, Settings, load_settings, paths
+from app.settings import Paths, Settings, load_settings, paths, save_settings
 from app.shelf import Shelf
-from app.tui import failures
 from app.tui.actions import ACTIONS, keys_shown
 from app.tui.screens.chat import NARROW, SHORT, ChatScreen
-from app.tui.stores import Stores
+from app.tui.widgets.composer import ENTER_BREAKS
 
 if TYPE_CHECKING:
+    from app.conducting.lives import News
+    from app.conducting.turns import Conductor, PoolLike
+    from app.erasing import Left
     from app.tui.library import Library
-    from app.tui.turns import Conductor, PoolLike
+    from app.tui.screens.form import Changes
 
-_THEME = "theme"
 _COLLECT = (10_000, 20, 500)
 """When Python looks for garbage by itself: the oldest generation hardly ever, since that holds up everything for tens
 of milliseconds; it is looked through after each answer instead."""
@@ -61,6 +67,14 @@ class QuietlyApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="window.quit"),
         Binding("ctrl+p", "command_palette", "All commands", show=False, priority=True, id="window.palette"),
+        Binding(
+            "ctrl+right_square_bracket,f2",
+            "connections",
+            "Connections",
+            show=False,
+            priority=True,
+            id="window.connections",
+        ),
         Binding("ctrl+c", "help_quit", show=False, system=True, id="app.interrupt"),
     ]
 
@@ -69,7 +83,7 @@ class QuietlyApp(App[None]):
         store: Store,
         pool: "Callable[[], PoolLike]",
         library: "Library",
-        logs: Path,
+        places: Paths,
         today: Callable[[], date] = date.today,
         settings: Settings | None = None,
         notices: Sequence[str] = (),
@@ -89,25 +103,26 @@ class QuietlyApp(App[None]):
             self.shelf,
             lambda: self.conductor,
             library,
-            self.settings,
+            lambda: self.settings,
             today,
             self.report,
             lambda: self.own_keys,
         )
-        self._logs = logs
+        self._places = places
         self._notices = [*notices, store.notice]
-        self.own_keys: dict[str, str] = {}
-        """What the person has put on other keys: by an action's id, its keys as bindings name them."""
+        self.own_keys = {} if self.settings.enter_sends else dict(ENTER_BREAKS)
+        """What stands on other keys than its own: by an action's id, its keys as bindings name them."""
         self._interrupted = 0.0
-        if (theme := store.remembered(_THEME)) in self.available_themes and theme is not None:
-            self.theme = theme
+        self._erasing = False
+        """Whether everything is being deleted, or is deleted already."""
+        self.theme = self.settings.theme
 
     @cached_property
     def conductor(self) -> "Conductor":
         """Made when it is first asked for: the first frame comes first."""
-        from app.tui.turns import Conductor
+        from app.conducting.turns import Conductor
 
-        return Conductor(self.stores, self._make_pool, self._pass_on, self.report)
+        return Conductor(self.stores, self._make_pool, self._pass_on, self.report, lambda: self.settings)
 
     def get_driver_class(self) -> type[Driver]:
         from textual.drivers.linux_driver import LinuxDriver
@@ -121,7 +136,8 @@ class QuietlyApp(App[None]):
         return self.chat
 
     def on_mount(self) -> None:
-        self.theme_changed_signal.subscribe(self, self._remember_theme)
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.set_keymap(self.own_keys)  # before anything can be typed; the person's own follow
         # Asked to end, or the terminal was closed: as with Ctrl+Q, the terminal is put back and answers are kept.
         loop = asyncio.get_running_loop()
         for asked in (signal.SIGTERM, signal.SIGHUP):
@@ -133,40 +149,116 @@ class QuietlyApp(App[None]):
             gc.freeze()
             gc.set_threshold(*_COLLECT)
             gc.enable()
-        self._use_keys()
-        for sentence in filter(None, self._notices):
+        for sentence in filter(None, [*self._notices, *self._use_keys()]):
             self.notify(sentence, severity="warning", timeout=20, markup=False)
-        # Aside: once a day, and it may take a while.
-        self.run_worker(asyncio.to_thread(self.store.back_up), exit_on_error=False)
+        self.run_worker(self._tidy(), exit_on_error=False)
 
-    def on_answer_ended(self) -> None:
-        self.set_timer(_REST, self._collect)
+    def on_chat_screen_heard(self, event: ChatScreen.Heard) -> None:
+        from app.conducting.lives import AnswerEnded
+
+        if isinstance(event.news, AnswerEnded):
+            self.set_timer(_REST, self._collect)
 
     def _collect(self) -> None:
         if not self.conductor.lives:
             gc.collect()
 
-    def _use_keys(self) -> None:
-        """Put the person's own keys in force."""
+    async def _tidy(self) -> None:
+        """Delete what was kept for as long as the person wants, and keep today's state. Aside: it may take a while."""
+        try:
+            if days := self.settings.keep_days:
+                self.chat.expired(await asyncio.to_thread(self.store.expire, days), days)
+        finally:
+            await self._back_up()
+
+    async def _back_up(self) -> None:
+        await asyncio.to_thread(self.store.back_up, self.settings.backups)
+
+    def use(self, settings: Settings) -> None:
+        """Put other settings in force: at once, but for what is done when the window opens."""
+        before, self.settings = self.settings, settings
+        self.theme = settings.theme
+        if settings.backups != before.backups:
+            self.run_worker(self._back_up(), exit_on_error=False)
+        for sentence in self._use_keys():
+            self.notify(sentence, severity="warning", timeout=20, markup=False)
+
+    def action_settings(self) -> None:
+        """Show everything that can be set."""
+        from app.tui.screens.settings import SettingsScreen
+
+        def saved(changes: "Changes | None") -> None:
+            if changes:
+                self.run_worker(self._change(changes), exit_on_error=False)
+
+        self.push_screen(SettingsScreen(self.settings), saved)
+
+    async def _change(self, changes: "Changes") -> None:
+        """Set what the person changed, and put it in force. QuietlyError where the file cannot be changed."""
+        await asyncio.to_thread(save_settings, self._places.settings, changes)
+        settings, _ = await asyncio.to_thread(load_settings, self._places.settings)
+        self.use(settings)
+
+    def action_erase(self) -> None:
+        """Delete everything that was said, after a question, and end."""
+        from app.erasing import erase_everything
+        from app.tui.erasing import ask_and_erase
+
+        if self.conductor.lives:
+            self.notify("An answer is being written; stop it first, then delete everything.", markup=False)
+            return
+
+        def erase() -> "Sequence[Left]":
+            self._erasing = True
+            try:
+                return erase_everything(self._places, self.store)
+            except BaseException:
+                self._erasing = False
+                raise
+
+        self.chat.keep()
+        ask_and_erase(self, erase, lambda said: self.exit(message=Text(said)))
+
+    def action_connections(self) -> None:
+        """Show whom Quietly spoke to, whatever else is on the screen; once more, and no longer."""
+        from app import connections
+        from app.tui.screens.connections import ConnectionsScreen
+
+        if isinstance(self.screen, ConnectionsScreen):
+            self.screen.dismiss()
+        else:
+            self.push_screen(ConnectionsScreen(connections.ledger, self.chat.room.copy))
+
+    def push_screen(self, screen: Screen[Any] | str, *others: Any, **named: Any) -> Any:
+        """Cover what is on the screen, unless by another of a kind that is there already, be it under others: keys are
+        pressed twice, and some work over every screen."""
+        if any(type(known) is type(screen) for known in self.screen_stack):
+            return AwaitComplete()
+        return super().push_screen(screen, *others, **named)
+
+    def _use_keys(self) -> list[str]:
+        """Put the keys that the person has set in force; a sentence for each that cannot be."""
+        wanted = self.settings.keys if self.settings.enter_sends else ENTER_BREAKS | self.settings.keys
+        sentences: list[str] = []
+        self.own_keys = dict(wanted)
         if self.settings.keys:
             from app.tui.keys import keymap, known
 
-            self.own_keys, sentences = keymap(self.settings, known())
-            self.set_keymap(self.own_keys)
-            self._notices += sentences
+            self.own_keys, sentences = keymap(wanted, known())
+        self.set_keymap(self.own_keys)
+        self.chat.use_settings()
+        return sentences
 
-    def _pass_on(self, post: object) -> None:
-        """Give what the conductor posts to the window, also while another screen covers it."""
-        from textual.message import Message
+    def _pass_on(self, news: "News") -> None:
+        """Give what the conductor says to the window, also while another screen covers it."""
+        self.chat.post_message(self.chat.Heard(news))
 
-        if isinstance(post, Message):
-            self.chat.post_message(post)
-
-    def _remember_theme(self, theme: Theme) -> None:
-        try:
-            self.store.remember(_THEME, theme.name)
-        except QuietlyError as error:
-            self.notify(str(error), severity="error", markup=False)
+    def _keep_theme(self, theme: Theme) -> None:
+        """A theme that was chosen from the list is set."""
+        if theme.name != self.settings.theme:
+            self.settings = replace(self.settings, theme=theme.name)
+            keep = partial(save_settings, self._places.settings, {"theme": theme.name})
+            self.run_worker(asyncio.to_thread(keep), exit_on_error=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for action in ACTIONS:
@@ -178,8 +270,7 @@ class QuietlyApp(App[None]):
     def action_command_palette(self) -> None:
         from app.tui.palette import Palette
 
-        if not isinstance(self.screen, Palette):
-            self.push_screen(Palette(id="--command-palette"))
+        self.push_screen(Palette())
 
     def search_themes(self) -> None:
         from textual.theme import ThemeProvider
@@ -209,8 +300,13 @@ class QuietlyApp(App[None]):
     # --- the end ---
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        self.chat.keep()
+        self._keep()
         super().exit(result, return_code, message)
+
+    def _keep(self) -> None:
+        """What is typed is on disk when this returns, unless everything is to be deleted, whoever ends the window."""
+        if not self._erasing:
+            self.chat.keep()
 
     def action_help_quit(self) -> None:
         """Ctrl+C with nothing selected: stop what is being written; pressed twice, quit."""
@@ -232,7 +328,7 @@ class QuietlyApp(App[None]):
 
     def report(self, error: BaseException) -> str:
         """Write a redacted report; returns the sentence that says where."""
-        return failures.sentence(error, self._logs)
+        return failures.sentence(error, self._places.logs)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         error = event.worker.error
@@ -243,8 +339,9 @@ class QuietlyApp(App[None]):
 
     def _handle_exception(self, error: Exception) -> None:
         """Textual's way out for unhandled errors; its own prints a traceback with values of variables."""
-        if self._exit and isinstance(error, MountError):
-            return  # the window was asked to end before all of it stood
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        if self._exit and isinstance(cause, MountError | NoMatches | ScreenStackError):
+            return  # the window was asked to end before all of it stood, or while something was still on its way
         self._return_code = 1
         if self._exception is None:
             # Test frameworks wait for this.
@@ -252,8 +349,7 @@ class QuietlyApp(App[None]):
             self._exception_event.set()
             self.conductor.save()
             with contextlib.suppress(Exception):  # it may be the composer that failed
-                self.chat.keep()
-            cause = error.error if isinstance(error, WorkerFailed) else error
+                self._keep()
             said = f"Quietly had to stop; everything said so far is stored. {self.report(cause)}"
             self.panic(Text(said))
         else:
@@ -274,7 +370,8 @@ def run_window() -> int:
     from app.tui.library import Library
 
     settings, notices = load_settings(where.settings)
-    app = QuietlyApp(store, lambda: _pool(where), Library(where), where.logs, settings=settings, notices=notices)
+    settings = _with_old_theme(settings, store, where.settings)
+    app = QuietlyApp(store, lambda: _pool(where), Library(where), where, settings=settings, notices=notices)
     try:
         with store:
             app.run()
@@ -282,6 +379,19 @@ def run_window() -> int:
         print(visible(str(error)), file=sys.stderr)
         return 1
     return app.return_code or 0
+
+
+def _with_old_theme(settings: Settings, store: Store, file: Path) -> Settings:
+    """The settings with the theme that was remembered before themes were one of them; it is taken over once."""
+    theme = store.remembered("theme")
+    if not theme:
+        return settings
+    with contextlib.suppress(QuietlyError):  # what cannot be taken over waits for the next start
+        if settings.theme == Settings().theme:
+            save_settings(file, {"theme": theme})
+            settings = replace(settings, theme=theme)
+        store.remember("theme", "")
+    return settings
 
 
 def _pool(where: Paths) -> "PoolLike":

@@ -19,7 +19,6 @@ from textual.keys import REPLACED_KEYS, Keys, _character_to_key, key_to_characte
 from textual.screen import Screen
 
 from app.chat.text import one_line
-from app.settings import Settings
 from app.tui import screens, widgets
 
 Places = Mapping[type[DOMNode], Mapping[str, Binding]]
@@ -72,12 +71,12 @@ def _bindings(kind: type[DOMNode]) -> dict[str, Binding]:
     }
 
 
-def keymap(settings: Settings, places: Places) -> tuple[dict[str, str], list[str]]:
-    """What `App.set_keymap` takes, and a sentence for each part of the settings that cannot be followed."""
+def keymap(keys_by_id: Mapping[str, str], places: Places) -> tuple[dict[str, str], list[str]]:
+    """What `App.set_keymap` takes, from what the settings say, and a sentence for each part that cannot be followed."""
     by_id = {id: (kind, binding) for kind, bindings in places.items() for id, binding in bindings.items()}
     chosen: dict[str, str] = {}
     sentences: list[str] = []
-    for id, written in settings.keys.items():
+    for id, written in keys_by_id.items():
         if id not in by_id:
             near = get_close_matches(id, by_id, 1)
             meant = f"did you mean {near[0]}?" if near else "F1 lists what there is."

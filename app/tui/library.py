@@ -52,7 +52,7 @@ class Library:
         from app.library.catalogue import recommend
         from app.library.machine import this_machine
         from app.library.starter import starter_file
-        from app.tui.words import size
+        from app.words import size
 
         machine = this_machine()
         found = recommend(machine.budget, machine.backend)

@@ -10,7 +10,7 @@ from typing import Any
 
 from textual.app import App
 
-from app.tui import words
+from app import words
 
 _TELLING = frozenset({"iTerm.app", "ghostty", "WezTerm", "WarpTerminal"})
 """Terminals ($TERM_PROGRAM) that show a notification on OSC 9; kitty names itself by $TERM. Others get the bell."""

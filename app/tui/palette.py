@@ -1,11 +1,11 @@
 """The command palette, and lists to search and choose from in it. What is listed is data: never parsed as markup."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from textual.app import App
-from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
@@ -17,11 +17,13 @@ class Palette(CommandPalette, GuardedScreen[Any]):
     """Textual's palette, which may be left only once.
 
     Textual 8.2.8 leaves it a second time where Enter is pressed while it is still searching, and the program ends by
-    that (`CommandPalette._select_or_command`, ScreenStackError).
+    that (`CommandPalette._select_or_command`, ScreenStackError). And as any list of options it cannot be paged through
+    before it is laid out: see `app.tui.widgets.options`.
     """
 
-    def dismiss(self, result: Any = None) -> AwaitComplete:
-        return super().dismiss(result) if self.is_current else AwaitComplete()
+    def _action_command_list(self, action: str) -> None:
+        with contextlib.suppress(KeyError):
+            super()._action_command_list(action)
 
 
 @dataclass(frozen=True)

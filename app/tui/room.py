@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import Static
 
-from app.chat.store import Conversation, Message
+from app.chat.store import Conversation, GenerationSettings, Message, Preset
 from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.tui import telling
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.screen import Screen
 
+    from app.conducting.stores import Stores
+    from app.conducting.turns import Conductor
+    from app.settings import Settings
     from app.shelf import Shelf
     from app.tui.library import Library
-    from app.tui.stores import Stores
-    from app.tui.turns import Conductor
     from app.tui.widgets.message import Entry
     from app.tui.widgets.transcript import Transcript
 
@@ -41,17 +42,20 @@ class Room:
         conductor: "Callable[[], Conductor]",
         library: "Library",
         today: Callable[[], date],
+        settings: "Callable[[], Settings]",
     ) -> None:
         self.screen = screen
         self.stores, self.shelf, self.library = stores, shelf, library
-        self._conductor = conductor
+        self._conductor, self._settings = conductor, settings
         self.awake = False
         """Whether the first frame is on the terminal; before that nothing is being written."""
-        self._today = today
+        self.today = today
         self.current: int | None = None
         """The conversation in view; None is an empty page that becomes one with its first question."""
         self.temporary = False
         """Whether the empty page begins a conversation that is kept in memory alone."""
+        self._tunings: dict[bool, Preset] = {}
+        """What was chosen on the empty page, the temporary one or the other, for the conversation that it becomes."""
         self.branch: list[Message] = []
         """Its messages from the opening to the head."""
         self.siblings: dict[int, tuple[int, ...]] = {}
@@ -71,6 +75,11 @@ class Room:
     @property
     def conductor(self) -> "Conductor":
         return self._conductor()
+
+    @property
+    def settings(self) -> "Settings":
+        """What the person has set, as it is now."""
+        return self._settings()
 
     # --- what is in view ---
 
@@ -122,15 +131,49 @@ class Room:
         """The message in view with this id."""
         return next((message for message in self.branch if message.id == key), None)
 
+    # --- how it is answered ---
+
+    @property
+    def tuning(self) -> Preset:
+        """What is chosen for the conversation in view, or for the one that the empty page becomes."""
+        record = self.record()
+        if record is not None:
+            return Preset("", None, record.system_prompt, record.settings)
+        return self.beginning
+
+    @property
+    def beginning(self) -> Preset:
+        """What the conversation begins with that the empty page becomes."""
+        return self._tunings.get(self.temporary) or Preset("", system_prompt=self.settings.system_prompt)
+
+    @property
+    def _is_tuned(self) -> bool:
+        """Whether it is told or answered otherwise than a new conversation would be."""
+        tuning = self.tuning
+        return tuning.settings != GenerationSettings() or tuning.system_prompt != self.settings.system_prompt
+
+    def tune(self, tuning: Preset) -> None:
+        """Let what is in view be answered as `tuning` says, from the next answer on. QuietlyError where that cannot be
+        stored."""
+        if self.current is None:
+            self._tunings[self.temporary] = tuning
+            return
+        store = self.stores.of(self.current)
+        store.instruct(self.current, tuning.system_prompt)
+        store.tune(self.current, tuning.settings)
+
+    def end_tuning(self, temporary: bool) -> None:
+        """The empty page has become a conversation: the next one begins without what was chosen for it."""
+        self._tunings.pop(temporary, None)
+
     # --- saying how things stand ---
 
     def show_page(self) -> None:
         """Title, transcript or welcome, by what is in view."""
         record = self.record()
         filled = bool(self.branch)
-        self.screen.query_one("#title", Static).update(
-            telling.title(record, self.temporary if record is None else self.stores.is_temporary(record.id))
-        )
+        temporary = self.temporary if record is None else self.stores.is_temporary(record.id)
+        self.screen.query_one("#title", Static).update(telling.title(record, temporary, self._is_tuned))
         self.transcript.display = filled
         self.screen.query_one("#welcome", Static).display = not filled
         self.show_welcome()
@@ -155,7 +198,7 @@ class Room:
 
     def rows(self) -> list[ConversationRow]:
         """The conversations as lists show them."""
-        return telling.conversation_rows(self.stores, self._is_written, self._today())
+        return telling.conversation_rows(self.stores, self._is_written, self.today())
 
     def _is_written(self, conversation: int) -> bool:
         return self.awake and self.conductor.live(conversation) is not None

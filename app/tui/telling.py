@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from app import words
 from app.chat.store import Conversation, Message, Outcome
 from app.chat.text import one_line
-from app.tui import words
 from app.tui.widgets.sidebar import ConversationRow, ModelRow, ModelState
 from app.tui.widgets.status import Facts
 
 if TYPE_CHECKING:
+    from app.conducting.lives import Live
+    from app.conducting.stores import Stores
+    from app.conducting.turns import Conductor
+    from app.engine.protocol import Loaded
     from app.library.local import InstalledModel
     from app.shelf import Shelf
-    from app.tui.lives import Live
-    from app.tui.stores import Stores
-    from app.tui.turns import Conductor
     from app.tui.widgets.message import Entry
 
 UNTITLED = "Untitled"
@@ -80,13 +81,14 @@ def _wrong(status: str, note: str) -> bool:
     return status == "failed" or (status == "interrupted" and bool(note))
 
 
-def title(record: Conversation | None, temporary: bool) -> Content:
-    """The line above the conversation."""
+def title(record: Conversation | None, temporary: bool, tuned: bool) -> Content:
+    """The line above the conversation; `tuned` is one that is answered in a way of its own."""
     named = one_line(record.title, 200) if record is not None else ""
     named = named or ("New temporary chat" if temporary else "New conversation")
     pinned = "◆ " if record is not None and record.pinned else ""
     kept = Content.styled("  not stored", "$text-warning") if temporary else Content("")
-    return Content.assemble(pinned, named, kept)
+    own = Content.styled("  tuned", "$foreground 60%") if tuned else Content("")
+    return Content.assemble(pinned, named, kept, own)
 
 
 # --- the sidebar ------------------------------------------------------------------------------------------
@@ -153,7 +155,7 @@ def status(
     elif model is not None and (loading := conductor.loading(model.path)) is not None:
         activity = words.activity(loading.stage, loading.done, loading.total)
     used = live.written.prompt_tokens if live is not None else _used(last)
-    available = facts.context if facts is not None else model.context if model is not None else None
+    available = _available(facts, model, live.begun if live is not None else last)
     name = one_line(model.name, 32) if model is not None else "no model" if looked else "…"
     return Facts(
         model=f"{'●' if facts is not None else '○'} {name}",
@@ -166,6 +168,16 @@ def status(
         memory=words.memory(facts.memory) if facts is not None and not reading else "",
         hint=READING_KEYS if reading else "F1 help",
     )
+
+
+def _available(facts: "Loaded | None", model: "InstalledModel | None", answer: Message | None) -> int | None:
+    """Tokens of context that there are for `answer` and, until something else is chosen, for the next one."""
+    trained = facts.context if facts is not None else model.context if model is not None else None
+    if trained is None or answer is None:
+        return trained
+    from app.answering import context_of, settings_of
+
+    return context_of(settings_of(answer), trained)
 
 
 def _used(answer: Message | None) -> int | None:

@@ -5,13 +5,16 @@ Imported once the window's first frame is on the terminal.
 
 from collections.abc import Callable
 
+from app.tui.desks.carrying import Carrying
 from app.tui.desks.comparing import Comparing
 from app.tui.desks.conversations import Act, Conversations
 from app.tui.desks.finding import Finding
 from app.tui.desks.messages import Messages
 from app.tui.desks.models import Models
 from app.tui.desks.probabilities import Probabilities
+from app.tui.desks.searching import Searching
 from app.tui.desks.templates import Templates
+from app.tui.desks.tuning import Tuning
 from app.tui.desks.undo import Undo
 from app.tui.desks.writing import Writing
 from app.tui.room import Room
@@ -25,15 +28,18 @@ class Desks:
         self.undo = Undo(room)
         self.models = Models(room, leave)
         self.writing = Writing(room, self.models)
-        self.conversations = Conversations(room, self.writing, self.undo)
+        self.carrying = Carrying(room)
+        self.conversations = Conversations(room, self.writing, self.carrying, self.undo)
         self.messages = Messages(room, self.models, self.writing, self.undo)
         self.comparing = Comparing(room, self.models, self.messages)
         self.finding = Finding(room)
+        self.searching = Searching(room, self.conversations, self.finding)
         self.probabilities = Probabilities(room, self.messages)
         self.templates = Templates(room)
+        self.tuning = Tuning(room, self.models, self.writing)
         self.acts: dict[str, Act] = {}
         for desk in (
             *(self.models, self.writing, self.conversations, self.messages, self.comparing, self.finding),
-            *(self.probabilities, self.templates, self.undo),
+            *(self.carrying, self.searching, self.probabilities, self.templates, self.tuning, self.undo),
         ):
             self.acts |= desk.acts

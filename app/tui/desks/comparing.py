@@ -6,11 +6,11 @@ The answers are siblings in the conversation's tree like any others; whichever i
 from functools import partial
 from typing import TYPE_CHECKING
 
+from app import words
 from app.chat.store import Message
 from app.chat.text import one_line
+from app.conducting.lives import Live
 from app.errors import QuietlyError
-from app.tui import words
-from app.tui.lives import Live
 from app.tui.room import Room
 
 if TYPE_CHECKING:

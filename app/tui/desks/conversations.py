@@ -1,4 +1,4 @@
-"""Conversations: open, begin, name, pin, delete and bring back, carry out."""
+"""Conversations: open, begin, name, pin, delete and bring back."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +11,7 @@ from app.tui import telling
 from app.tui.room import Room
 
 if TYPE_CHECKING:
+    from app.tui.desks.carrying import Carrying
     from app.tui.desks.undo import Undo
     from app.tui.desks.writing import Writing
 
@@ -21,13 +22,11 @@ Act = Callable[[str], object]
 class Conversations:
     """The conversation in view, and the way to the others."""
 
-    def __init__(self, room: Room, writing: "Writing", undo: "Undo") -> None:
-        self._room, self._writing, self._undo = room, writing, undo
+    def __init__(self, room: Room, writing: "Writing", carrying: "Carrying", undo: "Undo") -> None:
+        self._room, self._writing, self._carrying, self._undo = room, writing, carrying, undo
         self.acts: dict[str, Act] = {
-            "conversation.new": lambda _: self.open(None),
+            "conversation.new": lambda _: self.open(None, temporary=self._begins_temporary(None)),
             "conversation.temporary": lambda _: self.open(None, temporary=True),
-            "conversation.find": lambda _: self.go_to(),
-            "conversation.export": lambda _: self._with_current(self.export),
             "conversation.rename": self._rename_current,
             "conversation.pin": lambda _: self._with_current(self.pin),
             "conversation.delete": lambda _: self._with_current(self.delete),
@@ -51,10 +50,14 @@ class Conversations:
 
     def bring_first(self, conversation: int | None) -> None:
         """Bring the first one into view; what was typed before it could be stays, behind its draft."""
-        composer = self._room.area.composer
+        composer, temporary = self._room.area.composer, self._begins_temporary(conversation)
         typed = composer.text
-        self._show(conversation, self._writing.stored(conversation))
+        self._show(conversation, self._writing.stored(conversation, temporary), temporary)
         composer.insert(typed)
+
+    def _begins_temporary(self, conversation: int | None) -> bool:
+        """Whether this is an empty page on which a temporary chat begins, as the person has set it."""
+        return conversation is None and self._room.settings.temporary
 
     def _show(self, conversation: int | None, draft: Draft, temporary: bool = False) -> None:
         room = self._room
@@ -65,27 +68,11 @@ class Conversations:
         room.tell_conversations()
         room.tell()
 
-    def go_to(self) -> None:
-        from app.tui.palette import Choice, choose
-
-        choose(
-            self._room.app,
-            "Go to conversation…",
-            [Choice(row.title, row.day, partial(self.open, row.key)) for row in self._room.rows()],
-        )
-
     def _with_current(self, act: Callable[[int], None]) -> None:
         if self._room.current is None:
             self._room.say("There is no conversation yet; write something first.")
         else:
             act(self._room.current)
-
-    def export(self, conversation: int) -> None:
-        """Write it to a file in Downloads."""
-        from app.tui.exporting import export
-
-        path = export(self._room.stores.of(conversation), conversation)
-        self._room.say(f"Exported to {path}", title="Markdown")
 
     def menu(self, conversation: int) -> None:
         """Everything that can be done with one conversation of the list."""
@@ -97,14 +84,14 @@ class Conversations:
             "open": self.open,
             "rename": self.rename,
             "pin": self.pin,
-            "export": self.export,
+            "export": self._carrying.export,
             "delete": self.delete,
         }
         rows = [
             MenuRow("open", "Open", "o"),
             MenuRow("rename", "Rename…", "r"),
             MenuRow("pin", "Unpin" if record.pinned else "Pin", "p"),
-            MenuRow("export", "Export as Markdown", "e"),
+            MenuRow("export", "Export", "e"),
             MenuRow("delete", "Delete", "d,delete"),
         ]
 
@@ -169,12 +156,13 @@ class Conversations:
         in_view = conversation == room.current
         if in_view:
             self._writing.leave()
-        draft = self._writing.stored(None) if in_view else Draft()
+        temporary = self._begins_temporary(None)
+        draft = self._writing.stored(None, temporary) if in_view else Draft()
         # First: where it is refused, the answers in it are written on.
         removed = store.remove_conversation(conversation)
         room.conductor.forget(conversation)
         if in_view:
-            self._show(None, draft)
+            self._show(None, draft, temporary)
         else:
             room.tell_conversations()
         self._undo.offer(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from app.tui import words
+from app import words
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Models:
         }
 
     def look(self, then: Callable[[], None] | None = None) -> None:
-        """Look for installed models aside, and begin loading the one that answers next."""
+        """Look for installed models aside, and begin loading the one that answers next, where that is wanted."""
         room = self._room
 
         async def look() -> None:
@@ -36,10 +36,10 @@ class Models:
             room.show_welcome()
             if then is not None:
                 then()
-            if room.shelf.chosen is not None:
-                room.conductor.warm(room.shelf.chosen.path)
-            else:
+            if room.shelf.chosen is None:
                 self.add()
+            elif room.settings.load_at_start:
+                room.conductor.warm(room.shelf.chosen.path)
             room.tell()
 
         room.app.run_worker(look(), group="models", exclusive=True, exit_on_error=False)

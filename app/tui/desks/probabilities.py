@@ -44,7 +44,7 @@ class Probabilities:
             room.say(str(error), wrong=True)
             return
         # Whoever has gone on to something else meanwhile is not interrupted.
-        if room.screen.is_current and room.message(message.id) is not None:
+        if room.screen.is_active and room.message(message.id) is not None:
             self._show(message, model, pieces)
 
     def _writer_of(self, message: Message) -> "InstalledModel | None":
@@ -59,9 +59,10 @@ class Probabilities:
         return model
 
     def _show(self, message: Message, model: "InstalledModel", pieces: tuple[str, ...]) -> None:
+        from app.answering import sampling_of, settings_of
         from app.tui.screens.probabilities import Panel, Probabilities, filters
 
-        conductor = self._room.conductor
+        conductor, chosen_then = self._room.conductor, settings_of(message)
 
         async def ask(position: int, progress: Callable[[int, int], None]) -> "Panel":
             found = await conductor.candidates(message, model, position, progress)
@@ -71,7 +72,7 @@ class Probabilities:
                 found.candidates,
                 found.kept,
                 found.kept_mass,
-                filters(facts.sampling) if facts is not None else "",
+                filters(sampling_of(chosen_then, facts.sampling)) if facts is not None else "",
             )
 
         def chosen(choice: "Choice | None") -> None:

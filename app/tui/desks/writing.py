@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from textual.timer import Timer
 
-from app.chat.store import Attachment, Draft, Message, Store
+from app import words
+from app.chat.store import Attachment, Draft, Message, Preset, Store
 from app.chat.text import one_line
 from app.errors import QuietlyError
-from app.tui import words
 from app.tui.actions import command
 from app.tui.room import Room
 from app.tui.widgets.attachments import AttachmentRow
@@ -34,8 +34,8 @@ _Page = tuple[Store, int | None]
 """Where a draft belongs: a conversation, or the empty page of one of the stores."""
 
 _BANNERS = {
-    "user": "Editing your question · Esc leaves it · Enter sends it as a branch",
-    "assistant": "Editing the answer · Esc leaves it · Enter keeps it as a branch",
+    "user": "Editing your question · Esc leaves it · {send} sends it as a branch",
+    "assistant": "Editing the answer · Esc leaves it · {send} keeps it as a branch",
 }
 
 
@@ -194,10 +194,18 @@ class Writing:
             return
         # Aside: the disk may take its time. Where it belongs is settled now.
         self._sending = True
-        room.app.run_worker(self._send(text, model, edited, self._page, room.temporary), exit_on_error=False)
+        room.app.run_worker(
+            self._send(text, model, edited, self._page, room.temporary, room.beginning), exit_on_error=False
+        )
 
     async def _send(
-        self, text: str, model: "InstalledModel", edited: Message | None, page: _Page, temporary: bool
+        self,
+        text: str,
+        model: "InstalledModel",
+        edited: Message | None,
+        page: _Page,
+        temporary: bool,
+        beginning: Preset,
     ) -> None:
         room = self._room
         asked_in, attached = page[1], tuple(self._attached)
@@ -205,12 +213,22 @@ class Writing:
             if edited is not None:
                 asked = await room.conductor.ask_instead(edited, text, model, attached)
             else:
-                asked = await room.conductor.send(asked_in, text, model, attached, temporary=temporary)
+                asked = await room.conductor.send(
+                    asked_in,
+                    text,
+                    model,
+                    attached,
+                    temporary=temporary,
+                    settings=beginning.settings,
+                    system_prompt=beginning.system_prompt,
+                )
         except QuietlyError as error:
             room.say(str(error), wrong=True)
             return
         finally:
             self._sending = False
+        if asked_in is None:
+            room.end_tuning(temporary)
         # Only now is the text safe elsewhere.
         if self._page != page:
             if edited is None:
@@ -252,7 +270,7 @@ class Writing:
         if self._editing is None:
             self._set_aside = self.draft
         self._editing = message
-        self._room.area.banner.show(_BANNERS[message.role])
+        self._room.area.banner.show(_BANNERS[message.role].format(send=self._room.area.composer.send))
         self.load(Draft(message.content, message.attachments))
         self.focus()
 
@@ -398,7 +416,10 @@ class Writing:
         commanding = command(text) is not None or bool(room.area.composer.completing())
         if model is not None and not commanding and (text.strip() or attached):
             try:
-                counted = await room.conductor.count(model, room.current, text, attached)
+                begins = room.beginning
+                counted = await room.conductor.count(
+                    model, room.current, text, attached, settings=begins.settings, system_prompt=begins.system_prompt
+                )
                 await self._count_attachments(model)
             except QuietlyError as error:
                 full = getattr(error, "kind", "") == "context"
@@ -408,8 +429,8 @@ class Writing:
 
     async def _count_attachments(self, model: "InstalledModel") -> None:
         for one in self._attached:
-            if one not in self._tokens and (alone := await self._room.conductor.count(model, None, "", [one])):
-                self._tokens[one] = alone.tokens
+            if one not in self._tokens and (alone := await self._room.conductor.count_attachment(model, one)):
+                self._tokens[one] = alone
                 self._show_attachments()
 
 

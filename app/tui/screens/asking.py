@@ -52,15 +52,15 @@ class AskLine(GuardedModal[str | None]):
         Binding("escape", "leave", "Leave", show=False, id="line.leave"),
     ]
 
-    def __init__(self, question: str, value: str) -> None:
+    def __init__(self, question: str, value: str, detail: str = "Enter keeps it, Esc leaves it as it was") -> None:
         super().__init__()
-        self._question, self._value = question, value
+        self._question, self._value, self._detail = question, value, detail
 
     def compose(self) -> ComposeResult:
         with Vertical(id="question"):
             yield Static(Content(self._question), id="text")
             yield Input(self._value, id="line", compact=True, max_length=200)
-            yield Static(Content("Enter keeps it, Esc leaves it as it was"), id="detail")
+            yield Static(Content(self._detail), id="detail")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)

@@ -17,10 +17,10 @@ from textual.content import Content
 from textual.widgets import Button, Input, ProgressBar, Static
 from textual.worker import Worker
 
+from app import words
 from app.assets import asset
 from app.chat.text import visible
 from app.errors import QuietlyError
-from app.tui import words
 from app.tui.screens.guarded import GuardedScreen
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ class BeginScreen(GuardedScreen[str | None]):
     CSS_PATH = asset("styles/begin.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", show=False, id="begin.leave"),
-        Binding("up", "app.focus_previous", "Up", show=False, id="begin.up"),
-        Binding("down", "app.focus_next", "Down", show=False, id="begin.down"),
+        # Before what scrolls, which would take them for itself where not everything is in sight.
+        Binding("up", "app.focus_previous", "Up", show=False, priority=True, id="begin.up"),
+        Binding("down", "app.focus_next", "Down", show=False, priority=True, id="begin.down"),
     ]
 
     def __init__(self, library: "Library", shelf: "Shelf", *, first: bool) -> None:
@@ -163,7 +164,7 @@ class BeginScreen(GuardedScreen[str | None]):
         except QuietlyError as error:
             self._say_wrong(str(error))
         else:
-            self.dismiss(str(path))
+            self.end(str(path))
         finally:
             self._work = None
             self.query_one("#progress").display = False

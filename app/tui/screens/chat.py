@@ -21,7 +21,7 @@ from textual.widgets import Input, Static, TextArea
 from app.errors import QuietlyError
 from app.shelf import Shelf
 from app.tui import telling
-from app.tui.actions import ACTIONS, BY_ID, bindings, command
+from app.tui.actions import ACTIONS, BY_ID, bindings, command, shown
 from app.tui.room import Room
 from app.tui.screens.guarded import GuardedScreen
 from app.tui.widgets.composer import Command, Composer
@@ -30,13 +30,13 @@ from app.tui.widgets.sidebar import Sidebar
 from app.tui.widgets.status import StatusLine
 
 if TYPE_CHECKING:
+    from app.conducting.lives import AnswerEnded, ModelMoved, News
+    from app.conducting.stores import Stores
+    from app.conducting.turns import Conductor
     from app.settings import Settings
     from app.tui.desks import Desks
     from app.tui.desks.conversations import Act
     from app.tui.library import Library
-    from app.tui.lives import AnswerBegun, AnswerEnded, Entitled, ModelMoved, Trouble
-    from app.tui.stores import Stores
-    from app.tui.turns import Conductor
     from app.tui.widgets.attachments import AttachmentBar
     from app.tui.widgets.find_bar import FindBar
     from app.tui.widgets.transcript import Transcript
@@ -58,28 +58,38 @@ class ChatScreen(GuardedScreen[None]):
     class Shown(Post):
         """The first frame is on the terminal."""
 
+    class Heard(Post):
+        """Something happened to an answer, a conversation or a model."""
+
+        def __init__(self, news: "News") -> None:
+            super().__init__()
+            self.news = news
+
     def __init__(
         self,
         stores: "Stores",
         shelf: Shelf,
         conductor: "Callable[[], Conductor]",
         library: "Library",
-        settings: "Settings",
+        settings: "Callable[[], Settings]",
         today: Callable[[], date],
         report: Callable[[BaseException], str],
         own_keys: Callable[[], Mapping[str, str]],
     ) -> None:
-        """`report` writes down an error nobody foresaw, and says where; `own_keys` are those the person has set."""
+        """`settings` are those in force; `report` writes down an error nobody foresaw, and says where; `own_keys` are
+        those that stand on other keys than their own."""
         super().__init__()
         self._report, self._own_keys = report, own_keys
-        self.room = Room(self, stores, shelf, conductor, library, today)
-        self._settings = settings
+        self.room = Room(self, stores, shelf, conductor, library, today, settings)
         self.desks: Desks
         """There once the first frame is on the terminal, as everything it calls for is."""
         self.acts: dict[str, Act] = {
             "answer.stop": lambda _: self._stop(),
             "page.read": lambda _: self._read_or_write(),
             "window.sidebar": lambda _: self._toggle_sidebar(),
+            "window.settings": lambda _: self.app.run_action("settings"),
+            "window.connections": lambda _: self.app.run_action("connections"),
+            "window.erase": lambda _: self.app.run_action("erase"),
             "window.theme": lambda _: self.app.action_change_theme(),
             "window.palette": lambda _: self.app.run_action("command_palette"),
             "window.help": lambda _: self._help(),
@@ -105,7 +115,16 @@ class ChatScreen(GuardedScreen[None]):
         ]
         self._painter: Timer = self.set_interval(1 / PAINTS, self._paint, pause=True)
         # Everything else waits until the first frame is on the terminal.
+        self.use_settings()
         self.call_after_refresh(self._wake)
+
+    def use_settings(self) -> None:
+        """Let what is on the screen follow the settings and keys in force."""
+        settings, keys, composer = self.room.settings, self._own_keys(), self.room.area.composer
+        composer.large_paste = settings.large_paste
+        composer.hint(shown(keys.get("composer.send", "enter")), shown(keys.get("composer.new_line", "ctrl+j")))
+        if self._awake:
+            self.room.transcript.show_reasoning(settings.reasoning == "open")
 
     async def _wake(self) -> None:
         from app.tui.desks import Desks
@@ -115,6 +134,7 @@ class ChatScreen(GuardedScreen[None]):
         room = self.room
         room.transcript = Transcript(id="transcript")
         room.transcript.display = False
+        room.transcript.show_reasoning(room.settings.reasoning == "open")
         await self.query_one("#body").mount(
             Static("", id="title", markup=False),
             Static("", id="welcome", markup=False),
@@ -129,17 +149,43 @@ class ChatScreen(GuardedScreen[None]):
         self.post_message(self.Shown())
 
         def begin() -> None:
-            latest = room.stores.disk.latest()
-            self.desks.conversations.bring_first(latest.id if latest is not None else None)
+            self.desks.conversations.bring_first(self._first())
 
         room.guarded(begin)
         self.desks.models.look()
 
+    def _first(self) -> int | None:
+        """The conversation that the window opens with: the one in which something was said last, unless new ones are
+        temporary or it is about to be deleted for its age."""
+        settings = self.room.settings
+        latest = None if settings.temporary else self.room.stores.disk.latest()
+        if latest is None or (settings.keep_days and latest.updated < time.time() - settings.keep_days * 86400):
+            return None
+        return latest.id
+
+    def expired(self, count: int, days: int) -> None:
+        """So many conversations were deleted because nothing was said in them for so many days."""
+        if count:
+            were = "One conversation was" if count == 1 else f"{count:,} conversations were"
+            self.room.say(f"{were} deleted: nothing was said there for {days:,} {'day' if days == 1 else 'days'}.")
+            self.room.tell_conversations()
+
     # --- painting what is being written ---
 
-    def on_answer_begun(self, event: "AnswerBegun") -> None:
-        """Look at what is being written until nothing is."""
-        self._painter.resume()
+    def on_chat_screen_heard(self, event: Heard) -> None:
+        from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, ModelMoved, Trouble
+
+        match event.news:
+            case AnswerBegun():
+                self._painter.resume()  # until nothing is being written any more
+            case AnswerEnded() as ended:
+                self._ended(ended)
+            case Entitled(conversation):
+                self.desks.conversations.named(conversation)
+            case Trouble(sentence):
+                self.room.say(sentence, wrong=True)
+            case ModelMoved() as moved:
+                self._moved(moved)
 
     def _paint(self) -> None:
         room = self.room
@@ -157,19 +203,19 @@ class ChatScreen(GuardedScreen[None]):
             self.desks.comparing.stream(live)
             room.tell()
 
-    def on_answer_ended(self, event: "AnswerEnded") -> None:
-        live, message, room = event.live, event.message, self.room
+    def _ended(self, ended: "AnswerEnded") -> None:
+        live, message, room = ended.live, ended.message, self.room
         if live.conversation == room.current:
             if message is not None:
                 room.replace(message)
                 entry = room.entry(message)
             else:
-                entry = telling.ended_entry(live, event.status, event.note, room.place(live.message))
+                entry = telling.ended_entry(live, ended.status, ended.note, room.place(live.message))
             room.transcript.finish(entry)
             self.desks.comparing.finish(entry, message)
-        elif event.status == "failed":
-            room.say(event.note, wrong=True)
-        if event.status == "complete":
+        elif ended.status == "failed":
+            room.say(ended.note, wrong=True)
+        if ended.status == "complete":
             self._announce(live.conversation, live.seconds)
         room.tell_conversations()
         room.tell_models()
@@ -186,23 +232,17 @@ class ChatScreen(GuardedScreen[None]):
         if not room.stores.is_temporary(conversation):
             with contextlib.suppress(QuietlyError):  # deleted in another window: its answer has ended all the same
                 title = room.stores.disk.conversation(conversation).title
-        announce(self.app, title, seconds, self._settings.notify_after, in_view=conversation == room.current)
+        announce(self.app, title, seconds, room.settings.notify_after, in_view=conversation == room.current)
 
-    def on_entitled(self, event: "Entitled") -> None:
-        self.desks.conversations.named(event.conversation)
-
-    def on_trouble(self, event: "Trouble") -> None:
-        self.room.say(event.sentence, wrong=True)
-
-    def on_model_moved(self, event: "ModelMoved") -> None:
+    def _moved(self, moved: "ModelMoved") -> None:
         now = time.monotonic()
-        moving = self.room.conductor.loading(event.path) is not None
+        moving = self.room.conductor.loading(moved.path) is not None
         # Loading reports every tensor; an eye needs fewer.
         if moving and now - self._told < 1 / PAINTS:
             return
         self._told = now
-        if event.sentence:
-            self.room.say(event.sentence, wrong=True)
+        if moved.sentence:
+            self.room.say(moved.sentence, wrong=True)
         self.room.tell_models()
         self.room.tell()
         if not moving:
@@ -275,7 +315,7 @@ class ChatScreen(GuardedScreen[None]):
         self.room.copy(event.text, event.what)
 
     def on_transcript_selection_made(self, event: "Transcript.SelectionMade") -> None:
-        if self._settings.copy_on_select:
+        if self.room.settings.copy_on_select:
             self.room.copy(event.text, "the selection")
 
     def on_transcript_branch_requested(self, event: "Transcript.BranchRequested") -> None:

@@ -181,7 +181,7 @@ class Compare(GuardedScreen[int | None]):
     # --- what is done ---
 
     def action_keep(self, place: int) -> None:
-        if place < len(self._columns) and self.is_current:
+        if place < len(self._columns):
             self.dismiss(self._columns[place].side.key)
 
     def action_keep_this(self) -> None:

@@ -11,12 +11,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from app.assets import asset
-from app.tui.actions import ACTIONS, keys_shown
+from app.tui.actions import ACTIONS, keys_shown, shown
 from app.tui.screens.guarded import GuardedModal
 
 _WRITING = (
-    ("Enter", "Send"),
-    ("Ctrl+J, Shift+Enter", "Begin a new line"),
     ("↑ ↓", "On the first and last line: what you asked before"),
     ("Option+← →", "A word back and forth; with Shift it selects"),
     ("Ctrl+A, Ctrl+E", "Start and end of the line"),
@@ -46,7 +44,7 @@ def _row(keys: str, says: str) -> Content:
 
 def help_text(keymap: Mapping[str, str]) -> Content:
     """The whole help as styled text; `keymap` has the person's own keys."""
-    blocks = [_block("Composer", _WRITING)]
+    blocks = [_block("Composer", [*_sending(keymap), *_WRITING])]
     for group, members in groupby(ACTIONS, key=lambda action: action.group):
         blocks.append(
             _block(
@@ -63,6 +61,15 @@ def help_text(keymap: Mapping[str, str]) -> Content:
     blocks.append(_block("In the messages", _READING))
     blocks.append(_block("In the lists", _LISTS))
     return Content("\n\n").join(blocks)
+
+
+def _sending(keymap: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What sends and what begins a new line, which a person may have put on other keys."""
+    send, new_line = keymap.get("composer.send", "enter"), keymap.get("composer.new_line", "ctrl+j,shift+enter")
+    return [
+        (", ".join(map(shown, keys.split(","))), says)
+        for keys, says in ((send, "Send"), (new_line, "Begin a new line"))
+    ]
 
 
 def _block(title: str, rows: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> Content:

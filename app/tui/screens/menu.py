@@ -22,6 +22,7 @@ from app.assets import asset
 from app.chat.text import one_line
 from app.tui.actions import shown
 from app.tui.screens.guarded import GuardedModal
+from app.tui.widgets.options import Options
 
 _FRAME = 4
 """Cells of border and padding at both sides together."""
@@ -47,13 +48,14 @@ class Menu(GuardedModal[str | None]):
         Binding("escape", "leave", "Close", show=False, id="menu.close"),
     ]
 
-    def __init__(self, title: str, rows: Sequence[MenuRow], at: Offset | None = None) -> None:
+    def __init__(self, title: str, rows: Sequence[MenuRow], at: Offset | None = None, first: int = 0) -> None:
+        """`first` is the row to begin at, or before the one to begin at where it is off."""
         super().__init__()
-        self._title, self._rows, self._at = title, rows, at
+        self._title, self._rows, self._at, self._begin = title, rows, at, first
 
     def compose(self) -> ComposeResult:
         with Vertical(id="menu"):
-            yield OptionList(id="rows", compact=True)
+            yield Options("rows")
             yield Static("", id="why", markup=False)
 
     def on_mount(self) -> None:
@@ -66,7 +68,7 @@ class Menu(GuardedModal[str | None]):
 
     def _arrange(self) -> None:
         """Width, place and rows for the terminal as it is now."""
-        menu, rows = self.query_one("#menu", Vertical), self.query_one("#rows", OptionList)
+        menu, rows = self.query_one("#menu", Vertical), self.query_one("#rows", Options)
         labels = [one_line(row.label, _WIDEST) for row in self._rows]
         keys = max((cell_len(shown(row.keys)) for row in self._rows), default=0)
         widest = max(map(cell_len, labels), default=0)
@@ -90,7 +92,7 @@ class Menu(GuardedModal[str | None]):
             )
 
     def _first(self) -> int | None:
-        return next((number for number, row in enumerate(self._rows) if row.enabled), None)
+        return next((number for number, row in enumerate(self._rows) if row.enabled and number >= self._begin), None)
 
     def _row(self, row: MenuRow, room: int, keys: int) -> Content:
         label = one_line(row.label, max(room - keys - _GAP, 8))
@@ -127,8 +129,7 @@ class Menu(GuardedModal[str | None]):
 
     def _take(self, row: MenuRow) -> None:
         if row.enabled:
-            if self.is_current:
-                self.dismiss(row.id)
+            self.dismiss(row.id)
             return
         why = self.query_one("#why", Static)
         why.update(Content(f"{one_line(row.label)}: {one_line(row.why, 200) or 'not now'}"))

@@ -22,6 +22,7 @@ from app.chat.text import one_line, storable, visible
 from app.errors import QuietlyError
 from app.tui.folders import Entry, entries, fitting
 from app.tui.screens.guarded import GuardedModal
+from app.tui.widgets.options import Options
 
 _MOST = 500
 """Rows shown at once; who looks for more types on."""
@@ -59,8 +60,9 @@ class PickFile(GuardedModal[Path | None]):
         Binding("pagedown", "list('page_down')", "Page down", show=False, id="picking.page_down"),
     ]
 
-    def __init__(self, start: Path) -> None:
+    def __init__(self, start: Path, question: str = "Attach a file") -> None:
         super().__init__()
+        self._question = question
         self._folder = start.expanduser().absolute()
         """The folder whose entries are shown, or being read."""
         self._prefix = _written(self._folder)
@@ -75,14 +77,14 @@ class PickFile(GuardedModal[Path | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="picking"):
-            yield Static(Content("Attach a file"), id="text")
+            yield Static(Content(self._question), id="text")
             yield PathLine(self._prefix, id="path", compact=True, select_on_focus=False)
-            yield OptionList(id="entries", compact=True, markup=False)
+            yield Options("entries")
             yield Static("", id="said", markup=False)
             yield Static(Content("Enter opens or takes, Tab completes, Backspace goes up, Esc leaves"), id="detail")
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).can_focus = False
+        self.query_one(Options).can_focus = False
         self.query_one(PathLine).focus()
         self._read()
 
@@ -143,7 +145,7 @@ class PickFile(GuardedModal[Path | None]):
         fits = fitting(found, name)
         up: list[Entry | None] = [None] if not name and self._folder.parent != self._folder else []
         self._shown = [*up, *fits[:_MOST]]
-        options = self.query_one(OptionList)
+        options = self.query_one(Options)
         options.set_options([Option(_row(entry)) for entry in self._shown])
         options.highlighted = min(len(up), len(self._shown) - 1) if self._shown else None
         if len(fits) > _MOST:
@@ -167,7 +169,7 @@ class PickFile(GuardedModal[Path | None]):
     # --- keys and mouse ---
 
     def action_list(self, move: str) -> None:
-        getattr(self.query_one(OptionList), f"action_{move}")()
+        getattr(self.query_one(Options), f"action_{move}")()
 
     async def action_take(self) -> None:
         """Open the folder, or take the file, that is typed in full or highlighted."""
@@ -175,13 +177,13 @@ class PickFile(GuardedModal[Path | None]):
         entry = self._typed_entry()
         if entry is not None:
             self._choose(entry)
-        elif (place := self.query_one(OptionList).highlighted) is not None:
+        elif (place := self.query_one(Options).highlighted) is not None:
             self._choose(self._shown[place])
 
     async def action_complete(self) -> None:
         """Write the name of what is highlighted out."""
         await self._settled()
-        place = self.query_one(OptionList).highlighted
+        place = self.query_one(Options).highlighted
         entry = self._shown[place] if place is not None else None
         if entry is None:
             return
@@ -203,7 +205,8 @@ class PickFile(GuardedModal[Path | None]):
         return next((entry for entry in self._found or () if entry.name == name), None)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self._choose(self._shown[event.option_index])
+        if event.option in event.option_list.options:  # it may be another list by now
+            self._choose(self._shown[event.option_index])
 
     def _choose(self, entry: Entry | None) -> None:
         if entry is None:

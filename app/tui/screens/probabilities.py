@@ -31,6 +31,7 @@ from app.chat.text import one_line, visible
 from app.errors import QuietlyError
 from app.tui.markdown.rows import cells, chop
 from app.tui.screens.guarded import GuardedModal
+from app.tui.widgets.options import Options
 
 if TYPE_CHECKING:
     from app.engine.protocol import SamplingOptions
@@ -100,6 +101,8 @@ def filters(sampling: "SamplingOptions") -> str:
         said.append(f"top-p {sampling.top_p:g}")
     if sampling.min_p:
         said.append(f"min-p {sampling.min_p:g}")
+    if sampling.repetition_penalty not in (None, 1):
+        said.append(f"repetition penalty {sampling.repetition_penalty:g}")
     return " · ".join(said)
 
 
@@ -338,7 +341,7 @@ class Pieces(ScrollView, can_focus=True, inherit_bindings=False):
 # --- the candidates -------------------------------------------------------------------------------------------------
 
 
-class Candidates(OptionList):
+class Candidates(Options):
     """The candidates of one place, a row each; left and right still walk the answer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -349,7 +352,7 @@ class Candidates(OptionList):
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, compact=True)
+        super().__init__(id)
         self._panel: Panel | None = None
         self._width = 0
 
@@ -519,7 +522,7 @@ class Probabilities(GuardedModal[Choice | None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        if self._shown is None or not self.is_current:
+        if self._shown is None:
             return
         position, panel = self._shown
         if event.option_index < len(panel.candidates):

@@ -21,9 +21,10 @@ from app.tui.widgets.completion import Command, matching
 
 __all__ = ["Command", "Composer"]
 
-PLACEHOLDER = "Ask anything   (Enter sends, Ctrl+J begins a new line)"
 LARGE = 8000
 """Characters above which what is pasted is offered as an attachment: more would be slow to edit and to read over."""
+ENTER_BREAKS = {"composer.send": "ctrl+j,shift+enter,alt+enter", "composer.new_line": "enter"}
+"""The keys of these bindings where Enter is to begin a new line instead of sending."""
 _RECALLED = 40_000
 """Characters above which a prompt is left out when walking through what was asked before."""
 _NAME = 40
@@ -97,8 +98,10 @@ class Composer(TextArea):
             show_line_numbers=False,
             highlight_cursor_line=False,
             tab_behavior="focus",
-            placeholder=PLACEHOLDER,
         )
+        self.large_paste = LARGE
+        """Characters of a paste from which on, exclusively, it is offered as an attachment; 0: never."""
+        self.hint("Enter", "Ctrl+J")
         self.commands: Sequence[Command] = ()
         """What may be typed instead of a prompt."""
         self.goes_empty = False
@@ -115,6 +118,11 @@ class Composer(TextArea):
         """The word that `_place` is a place for."""
         self._shut = False
         self._shows_completions = False
+
+    def hint(self, send: str, new_line: str) -> None:
+        """Say which keys send and begin a new line, as people read them, where nothing is written yet."""
+        self.send = send
+        self.placeholder = f"Ask anything   ({send} sends, {new_line} begins a new line)"
 
     # --- sending ---
 
@@ -160,7 +168,9 @@ class Composer(TextArea):
     async def _on_key(self, event: events.Key) -> None:
         # Bindings are looked up by the app, whose queue may be ahead of this one or behind it: an Enter right behind a
         # word or a backspace would send half of the word, or what was erased. Ours are acted on where the letters are.
-        for action in self._actions_of(event.key):
+        # Enter takes the command under the cursor also where it begins new lines otherwise.
+        taking = event.key == "enter" and self.completing()
+        for action in ["submit"] if taking else self._actions_of(event.key):
             if await self.app.run_action(action, self):
                 event.prevent_default()
                 event.stop()
@@ -295,7 +305,7 @@ class Composer(TextArea):
     def _paste(self, text: str) -> None:
         # Clipboards carry other systems' line ends, and control characters that a terminal must not be sent.
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if len(text) > LARGE:
+        if 0 < self.large_paste < len(text):
             self._tell(self.LargePaste(storable(text)))
         elif result := self._replace_via_keyboard(visible(text), *self.selection):
             self.move_cursor(result.end_location)

@@ -43,7 +43,6 @@ Transcript {
     & > .transcript--place { color: $text-muted; }
     & > .transcript--menu { color: $text-muted; text-style: bold; }
     & > .transcript--attachment { color: $text-secondary; }
-    & > .transcript--above { color: $text-warning; text-style: italic; }
     & > .transcript--current { color: $text-success; text-style: bold; }
     & > .transcript--found { color: $text; background: $warning-muted; text-style: underline; }
     & > .transcript--present { color: $text; background: $warning-muted; text-style: bold underline reverse; }
@@ -74,7 +73,7 @@ PARTS = (
     *("code", "code-edge", "code-label", "code-copy"),
     *("code-keyword", "code-type", "code-name", "code-string", "code-number", "code-comment", "code-deleted"),
     *("user", "user-bar", "assistant", "notice"),
-    *("switch", "place", "menu", "attachment", "above", "current"),
+    *("switch", "place", "menu", "attachment", "current"),
     *("found", "present"),
     *("fold", "reasoning", "reasoning-bar"),
     *("note", "error", "below"),

@@ -35,7 +35,7 @@ class Entry:
 
     `note` is what there is to say about its end: "stopped", "interrupted", or a sentence; `wrong` where it failed.
     `place` (2, 3) makes it the second of three answers, or questions, that stand beside each other. `attachments`
-    are finished words, a line each; `above` is said over the message and is no part of it.
+    are finished words, a line each.
     """
 
     key: int
@@ -47,7 +47,6 @@ class Entry:
     wrong: bool = False
     place: tuple[int, int] = (1, 1)
     attachments: tuple[str, ...] = ()
-    above: str = ""
     edited: bool = False
 
 
@@ -67,8 +66,6 @@ class Rendered:
 
     rows: list[Row]
     codes: list[str] = field(default_factory=list)
-    heading: int = 0
-    """The first row of the message itself: what is said above it comes before."""
     fold: int | None = None
     """The row that folds its reasoning."""
     reasoning: Span = NOWHERE
@@ -88,8 +85,7 @@ def estimate(entry: Entry, width: int, unfolded: bool) -> int:
         rows += 2
         if unfolded:
             rows += entry.reasoning.count("\n") + len(entry.reasoning) // room
-    above = 1 + len(entry.above) // room if entry.above else 0
-    return rows + above + len(entry.attachments) + (2 if entry.note else 0)
+    return rows + len(entry.attachments) + (2 if entry.note else 0)
 
 
 def render(
@@ -125,9 +121,6 @@ class Page:
         left, part = (BAR, "user-bar") if entry.role == "user" else (MARGIN, "text")
         self.margin = Prefix(left, palette[part], decoration=True)
         self.rendered = Rendered([])
-        if entry.above:
-            self._flow(f"↑ {visible(entry.above)}", palette["above"], Prefix(MARGIN, palette["text"]))
-        self.rendered.heading = len(self.rendered.rows)
         self._heading(entry)
         for attachment in entry.attachments:
             self._flow(f"+ {visible(attachment)}", palette["attachment"])
@@ -207,11 +200,9 @@ class Page:
             self._flow(f"{sign} {visible(note)}", self._palette[part])
         self.rendered.rows.append(self._blank())
 
-    def _flow(self, text: str, style: Style, margin: Prefix | None = None) -> None:
-        left = margin or self.margin
-        for segments, join in flow([(text, style)], self.width - left.cells):
-            row = Row([left.rest, *segments], 2, 2 + _letters(segments), join)
-            self.rendered.rows.append(row)
+    def _flow(self, text: str, style: Style) -> None:
+        for segments, join in flow([(text, style)], self.width - self.margin.cells):
+            self.rendered.rows.append(Row([self.margin.rest, *segments], 2, 2 + _letters(segments), join))
 
     def _blank(self) -> Row:
         return Row([], 0, 0)

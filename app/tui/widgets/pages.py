@@ -28,6 +28,8 @@ class Pages:
         self.serial = 0
         """The highest serial number given so far; they ascend with the messages and are never used again."""
         self.sweep = 0
+        self.unfolded = False
+        """Whether the reasoning of messages is shown whole, until a person folds it."""
         self._by_key: dict[int, Shown] = {}
         self._kept: OrderedDict[int, Shown] = OrderedDict()
 
@@ -48,7 +50,7 @@ class Pages:
         message = self._new(entry)
         self.messages.append(message)
         self._by_key[entry.key] = message
-        self.heights.append(estimate(entry, self.width, False))
+        self.heights.append(estimate(entry, self.width, message.unfolded))
         self.sweep = len(self.messages)
 
     def remove(self, message: Shown) -> int:
@@ -108,6 +110,15 @@ class Pages:
         message.exact = False
         self.sweep = max(self.sweep, self.index(message) + 1)
 
+    def unfold(self, unfolded: bool) -> None:
+        """Show the reasoning of every message whole, or fold it, and that of those to come."""
+        self.unfolded = unfolded
+        for message in self.messages:
+            if message.unfolded != unfolded:
+                message.unfolded = unfolded
+                if message.entry.reasoning:
+                    self.forget(message)
+
     def forget_rows(self) -> None:
         """Every message must be rendered again."""
         for message in self.messages:
@@ -132,7 +143,7 @@ class Pages:
 
     def _new(self, entry: Entry) -> Shown:
         self.serial += 1
-        return Shown(entry, self.serial)
+        return Shown(entry, self.serial, self.unfolded)
 
     def _drop(self, message: Shown) -> None:
         message.forget()

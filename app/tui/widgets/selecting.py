@@ -44,8 +44,7 @@ def _pieces(pages: Pages, selection: Selection) -> Iterator[tuple[str, str]]:
 def whole_message(message: Shown, rendered: Rendered) -> Selection:
     """All of a message."""
     last = len(rendered.rows) - 1
-    start = Offset(0, row_offset(message, rendered.heading))
-    return Selection(start, Offset(rendered.rows[last].stop, row_offset(message, last)))
+    return Selection(Offset(0, row_offset(message, 0)), Offset(rendered.rows[last].stop, row_offset(message, last)))
 
 
 def word(message: Shown, rendered: Rendered, number: int, at: int) -> Selection | None:

@@ -46,13 +46,13 @@ class Shown:
 
     __slots__ = ("_live", "answered", "began", "entry", "exact", "rendered", "serial", "streaming", "unfolded")
 
-    def __init__(self, entry: Entry, serial: int) -> None:
+    def __init__(self, entry: Entry, serial: int, unfolded: bool = False) -> None:
         self.entry = entry
         self.serial = serial
         self.rendered: Rendered | None = None
         self.exact = False
         """Whether its height is known and no estimate."""
-        self.unfolded = False
+        self.unfolded = unfolded
         self.streaming = False
         self.began: float | None = None
         self.answered: float | None = None

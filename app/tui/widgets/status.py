@@ -1,7 +1,9 @@
-"""The line at the very bottom: model and device, what is happening, context, memory, how fast the last answer was.
+"""The line at the very bottom: model and device, what is happening, context, memory, how fast the last answer was, and
+how many connections there were.
 
-It is given finished words and lays them out. On a narrow terminal the gaps shrink first, then the least important
-words give way, and before what is happening or the context would go, the model's name is cut.
+It is given finished words and lays them out; the connections it counts by the ledger. On a narrow terminal the gaps
+shrink first, then the least important words give way, and before what is happening or the context would go, the model's
+name is cut.
 """
 
 from collections.abc import Iterable
@@ -12,15 +14,16 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from app import connections, words
 from app.chat.text import one_line
-from app.tui import words
-from app.tui.words import Part, fitting
+from app.words import Part, fitting
 
 _GAPS = ("  │  ", " │ ")
 _NAMES = (18, 9)
 """Cells that the model is cut to where there is no room for more."""
-_MODEL, _ACTIVITY, _CONTEXT, _SPEED, _MEMORY, _DEVICE, _HINT = 7, 6, 5, 4, 3, 2, 1
-"""How long each stays; the smallest goes first."""
+_MODEL, _ACTIVITY, _CONTEXT, _CONNECTED, _SPEED, _MEMORY, _DEVICE, _UNCONNECTED, _HINT = range(9, 0, -1)
+"""How long each stays; the smallest goes first. That there was a connection is worth more than that there was none."""
+_RIGHT = (_SPEED, _CONNECTED, _UNCONNECTED, _HINT)
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -36,21 +39,36 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class StatusLine(Widget):
-    """One line of facts: what stands on the left, how fast it went and the way to help on the right."""
+    """One line of facts: what stands on the left, how fast it went, connections and the way to help on the right."""
 
     facts: reactive[Facts] = reactive(Facts())
+    connected: reactive[int] = reactive(0)
+
+    def on_mount(self) -> None:
+        self._ledger = connections.ledger
+        self._ledger.listen(self._noticed)
+        self._count()
+
+    def on_unmount(self) -> None:
+        self._ledger.ignore(self._noticed)
+
+    def _noticed(self) -> None:
+        self.call_later(self._count)  # it may be any thread that connects
+
+    def _count(self) -> None:
+        self.connected = self._ledger.count
 
     def render(self) -> Content:
         width = self.size.width - 2
-        gap, kept = _laid_out(self.facts, width)
-        left = _joined(gap, (part for part in kept if part.weight not in (_SPEED, _HINT)))
-        right = _joined(gap, (part for part in kept if part.weight in (_SPEED, _HINT)))
+        gap, kept = _laid_out(self.facts, width, self.connected)
+        left = _joined(gap, (part for part in kept if part.weight not in _RIGHT))
+        right = _joined(gap, (part for part in kept if part.weight in _RIGHT))
         space = width - cell_len(left.plain) - cell_len(right.plain)
         return Content.assemble(" ", left, " " * max(0, space), right)
 
 
-def _laid_out(facts: Facts, width: int) -> tuple[str, list[Part]]:
-    """The gap and the parts that fit into `width` cells."""
+def _laid_out(facts: Facts, width: int, connected: int = 0) -> tuple[str, list[Part]]:
+    """The gap and the parts that fit into `width` cells; there were `connected` connections."""
     memory = f"mem {facts.memory}" if facts.memory else ""
     rest = [
         Part(facts.device, _DEVICE),
@@ -58,6 +76,7 @@ def _laid_out(facts: Facts, width: int) -> tuple[str, list[Part]]:
         Part(facts.context, _CONTEXT),
         Part(memory, _MEMORY),
         Part(facts.speed, _SPEED),
+        Part(words.connections(connected), _CONNECTED if connected else _UNCONNECTED),
         Part(facts.hint, _HINT),
     ]
     wide, narrow = _GAPS

@@ -180,6 +180,13 @@ class Transcript(Reading, can_focus=True, inherit_bindings=False):
             message.answered = monotonic()
         self.update(entry)
 
+    def show_reasoning(self, unfolded: bool) -> None:
+        """Show the reasoning of all messages, those to come included, whole or folded behind a line."""
+        if unfolded != self._pages.unfolded:
+            place = self._place()
+            self._pages.unfold(unfolded)
+            self._settle(place)
+
     def toggle_reasoning(self, key: int) -> None:
         """Unfold or fold the reasoning of a message."""
         message = self._pages.get(key)
@@ -325,9 +332,8 @@ class Transcript(Reading, can_focus=True, inherit_bindings=False):
         finding.present = message, found[1]
         if found[1] < finding.tally(message).reasoning and not message.unfolded:
             self._fold(message, True)
-        row = pages.rows(message).heading
-        if (place := self._where(finding)) is not None:
-            row = place[1][0]
+        place = self._where(finding)
+        row = 0 if place is None else place[1][0]
         self._reveal(found[0], row, row, above=self.size.height // 3)
         # What was found stays in sight, whatever is being written.
         self._following = False
@@ -348,11 +354,10 @@ class Transcript(Reading, can_focus=True, inherit_bindings=False):
         rendered, palette = self._pages.rows(message), self._pages.palette
         if self._finding is not None:
             row = self._marked(self._finding, message, rendered, number, row)
-        if message is self._current and row.segments and number >= rendered.heading:
-            heading = number == rendered.heading
-            if heading:
+        if message is self._current and row.segments:
+            if number == 0:
                 row = restyled(row, row.start, row.stop, palette["current"])
-            margin = Segment(HERE if heading else BESIDE, palette["current"])
+            margin = Segment(BESIDE if number else HERE, palette["current"])
             row = row._replace(segments=[margin, *row.segments[1:]])
         return row
 

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import date
-from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
 from app.chat.store import Store
+from app.settings import Paths, Settings, paths
 from app.tui.app import QuietlyApp
 from app.tui.widgets.composer import Composer
 from tests.app.tui.window import LARGER, STARTER, FakeLibrary, FakePool
@@ -75,13 +75,18 @@ Opener = Callable[..., AbstractAsyncContextManager[Window]]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "conversations.sqlite3") as store:
+def places() -> Paths:
+    return paths()
+
+
+@pytest.fixture
+def store(places: Paths) -> Iterator[Store]:
+    with Store.open(places.database) as store:
         yield store
 
 
 @pytest.fixture
-def opened(store: Store, tmp_path: Path) -> Opener:
+def opened(store: Store, places: Paths) -> Opener:
     """Open the window: `async with opened() as window`."""
 
     @asynccontextmanager
@@ -92,9 +97,9 @@ def opened(store: Store, tmp_path: Path) -> Opener:
         **others: object,
     ) -> AsyncIterator[Window]:
         pool, library = pool or FakePool(), library or FakeLibrary(STARTER, LARGER)
-        today = others.get("today", date.today)
-        assert callable(today)
-        app = QuietlyApp(store, lambda: pool, library, tmp_path / "logs", today)
+        today, settings = others.get("today", date.today), others.get("settings", Settings())
+        assert callable(today) and isinstance(settings, Settings)
+        app = QuietlyApp(store, lambda: pool, library, places, today, settings)
         async with app.run_test(size=size) as pilot:
             window = Window(app, pool, library, pilot)
             await window.ready()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from textual.app import App
 from textual.binding import Binding, BindingType
 
-from app.settings import Settings
 from app.tui.keys import Places, keymap, known
 
 
@@ -33,7 +32,7 @@ PLACES: Places = {Desk: {one.id: one for one in Desk.BINDINGS if isinstance(one,
 
 
 def mapped(**keys: str) -> tuple[dict[str, str], list[str]]:
-    return keymap(Settings(keys={f"page.{name}": value for name, value in keys.items()}), PLACES)
+    return keymap({f"page.{name}": value for name, value in keys.items()}, PLACES)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ async def test_two_actions_may_change_places() -> None:
     )
 )
 def test_whatever_is_written_no_set_key_does_two_things(keys: dict[str, str]) -> None:
-    chosen, sentences = keymap(Settings(keys=keys), PLACES)
+    chosen, sentences = keymap(keys, PLACES)
     taken = [key for written in chosen.values() for key in written.split(",")]
     assert len(taken) == len(set(taken)) and set(chosen) <= set(PLACES[Desk])
     assert all(sentence.isprintable() for sentence in sentences)

@@ -7,7 +7,7 @@ import pytest
 from textual.binding import Binding
 
 from app.chat.store import Store
-from app.settings import Settings, load_settings
+from app.settings import Paths, Settings, load_settings
 from app.tui.actions import ACTIONS
 from app.tui.app import QuietlyApp
 from app.tui.keys import keymap, known
@@ -64,14 +64,14 @@ def example(tmp_path: Path) -> Settings:
 
 
 def test_the_example_can_be_followed_whole(example: Settings) -> None:
-    chosen, sentences = keymap(example, known())
+    chosen, sentences = keymap(example.keys, known())
     assert sentences == [] and chosen.keys() == example.keys.keys()
 
 
 async def test_the_window_follows_the_example(example: Settings, store: Store, tmp_path: Path) -> None:
     converse(store, "Capital of France?", "Paris.")
     pool, library = FakePool(), FakeLibrary(STARTER)
-    app = QuietlyApp(store, lambda: pool, library, tmp_path, settings=example)
+    app = QuietlyApp(store, lambda: pool, library, Paths.below(tmp_path), settings=example)
     async with app.run_test() as pilot:
         window = Window(app, pool, library, pilot)
         await window.ready()

@@ -329,5 +329,6 @@ def test_parts_read_as_per_cent(part: float, said: str) -> None:
 
 def test_filters_that_do_nothing_are_not_mentioned() -> None:
     assert filters(SamplingOptions(0.8, 0.95, 40, 0.05)) == "temperature 0.8 · top-k 40 · top-p 0.95 · min-p 0.05"
-    assert filters(SamplingOptions(0, 1, 0, 0)) == "temperature 0"
+    assert filters(SamplingOptions(0, 1, 0, 0, 1)) == "temperature 0"
+    assert filters(SamplingOptions(repetition_penalty=1.1)) == "repetition penalty 1.1"
     assert filters(SamplingOptions()) == ""

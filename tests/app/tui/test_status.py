@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from app.tui import words
+from app import connections, words
 from app.tui.widgets.status import Facts, StatusLine, _laid_out
 
 FULL = Facts(
@@ -43,16 +43,27 @@ async def test_on_a_wide_terminal_everything_is_said() -> None:
     app = Bottom(FULL)
     async with app.run_test(size=(160, 1)):
         assert all(fact in app.said for fact in (FULL.model, FULL.device, FULL.context, FULL.speed, FULL.hint))
-        assert "mem 2.1 GiB" in app.said
+        assert "mem 2.1 GiB" in app.said and "0 connections" in app.said
 
 
 @pytest.mark.parametrize(
-    ("width", "gone"), [(100, "F1 help"), (80, "Apple M4"), (60, "mem 2.1 GiB")], ids=["100", "80", "60"]
+    ("width", "gone"),
+    [(116, "F1 help"), (108, "0 connections"), (80, "Apple M4"), (60, "mem 2.1 GiB")],
+    ids=["116", "108", "80", "60"],
 )
 async def test_the_least_important_gives_way_first(width: int, gone: str) -> None:
     app = Bottom(FULL)
     async with app.run_test(size=(width, 1)):
         assert gone not in app.said and FULL.model in app.said and FULL.context in app.said
+
+
+async def test_that_there_was_a_connection_gives_way_later_than_that_there_was_none() -> None:
+    app = Bottom(FULL)
+    async with app.run_test(size=(60, 1)) as pilot:
+        assert "0 connections" not in app.said
+        connections.ledger.note("example.org:443", "", "window")
+        await pilot.pause()
+        assert "1 connection" in app.said and FULL.context in app.said and FULL.speed not in app.said
 
 
 async def test_the_models_name_is_cut_before_what_happens_or_the_context_goes() -> None:
@@ -71,7 +82,7 @@ async def test_a_nearly_full_context_has_a_sign() -> None:
 fact = st.text(st.sampled_from("abc 散歩│·1"), max_size=30)
 
 
-@given(st.builds(Facts, *([fact] * 7)), st.integers(0, 200))
-def test_whatever_it_is_told_it_keeps_to_its_width(facts: Facts, width: int) -> None:
-    gap, kept = _laid_out(facts, width)
+@given(st.builds(Facts, *([fact] * 7)), st.integers(0, 200), st.integers(0, 10**6))
+def test_whatever_it_is_told_it_keeps_to_its_width(facts: Facts, width: int, connected: int) -> None:
+    gap, kept = _laid_out(facts, width, connected)
     assert not kept or sum(cell_len(part.text) + len(gap) for part in kept) - len(gap) <= width

@@ -194,19 +194,12 @@ async def test_a_link_behind_wide_letters_is_hit_where_it_is_drawn() -> None:
         assert app.asked == [("link", "https://x.example/")]
 
 
-async def test_what_came_along_and_what_was_left_out_are_said_in_lines_of_their_own() -> None:
-    entry = replace(question(1, "Sum up."), attachments=("notes.md · 12 tokens",), above="The oldest message is gone.")
-    app = Window([entry])
+async def test_what_came_along_is_said_in_a_line_of_its_own() -> None:
+    app = Window([replace(question(1, "Sum up."), attachments=("notes.md · 12 tokens",))])
     async with app.run_test(size=(60, 18)) as pilot:
-        assert app.rows()[:5] == [
-            "  ↑ The oldest message is gone.",
-            "▌ You  ⋯",
-            "▌ + notes.md · 12 tokens",
-            "▌ Sum up.",
-            "",
-        ]
+        assert app.rows()[:4] == ["▌ You  ⋯", "▌ + notes.md · 12 tokens", "▌ Sum up.", ""]
         await pilot.press("k")
-        assert app.rows()[:2] == ["  ↑ The oldest message is gone.", "❯ You  ⋯"]
+        assert app.rows()[:2] == ["❯ You  ⋯", "┃ + notes.md · 12 tokens"]
 
 
 async def test_a_note_is_quiet_unless_something_went_wrong() -> None:
@@ -256,7 +249,7 @@ def test_every_control_of_a_heading_is_drawn_within_the_width_and_says_what_it_d
     heading: str, width: int, place: tuple[int, int], edited: bool, role: str
 ) -> None:
     entry = Entry(1, "user" if role == "user" else "assistant", heading, "text", edited=edited)
-    entry = replace(entry, place=(place[0], place[0] + place[1]), above=heading, attachments=(heading, heading))
+    entry = replace(entry, place=(place[0], place[0] + place[1]), attachments=(heading, heading))
     rows = render(entry, width, defaultdict(Style)).rows
     assert all(sum(cells(segment.text) for segment in row.segments) <= width for row in rows)
     drawn = {(row.text[start:stop].strip(), spot.kind, spot.value) for row in rows for start, stop, spot in spots(row)}

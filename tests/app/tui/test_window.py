@@ -9,6 +9,7 @@ from textual.screen import Screen
 
 from app.chat.store import Store
 from app.errors import QuietlyError
+from app.settings import load_settings, paths
 from app.tui.screens.asking import AskLine
 from app.tui.screens.help import HelpScreen
 from app.tui.screens.refusal import RefusalApp
@@ -155,11 +156,11 @@ async def test_the_palette_has_our_commands_and_switches_models(opened: Opener) 
         await window.until(lambda: window.app.shelf.chosen and window.app.shelf.chosen.name.startswith("Qwen"))
 
 
-async def test_a_theme_is_kept_for_the_next_start(opened: Opener, store: Store) -> None:
+async def test_a_theme_is_kept_for_the_next_start(opened: Opener) -> None:
     async with opened() as window:
         window.app.theme = "textual-light"
-        await window.until(lambda: store.remembered("theme") == "textual-light")
-    async with opened() as window:
+        await window.until(lambda: load_settings(paths().settings)[0].theme == "textual-light")
+    async with opened(settings=load_settings(paths().settings)[0]) as window:
         assert window.app.theme == "textual-light"
 
 
@@ -259,7 +260,7 @@ async def test_an_unforeseen_error_is_one_sentence_and_a_report_without_words(
 
             app.chat.call_later(broken)
             await window.until(lambda: said)
-    (report,) = (tmp_path / "logs").glob("crash-*.txt")
+    (report,) = paths().logs.glob("crash-*.txt")
     assert str(report) in said[0] and "Traceback" not in said[0]
     text = report.read_text()
     assert "SecretError" in text and "broken" in text and secret not in text

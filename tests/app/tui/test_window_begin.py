@@ -76,3 +76,15 @@ async def test_a_question_asked_without_a_model_is_not_lost(opened: Opener) -> N
         await window.pilot.press("enter")
         await shown(window)
         assert window.composer.text == "Are you there?"
+
+
+async def test_the_arrows_choose_also_where_not_everything_is_in_sight(opened: Opener) -> None:
+    async with opened(FakeLibrary(), size=(60, 18)) as window:
+        screen = window.app.screen
+        await window.until(lambda: screen.focused is not None)
+        assert screen.query_one("#begin").max_scroll_y > 0
+        focused = []
+        for key in ("down", "down", "up", "up"):
+            await window.pilot.press(key)
+            focused.append(screen.focused and screen.focused.id)
+        assert focused == ["folder", "download", "folder", "bring"]

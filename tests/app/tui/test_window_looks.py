@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from app.chat.store import Attachment, Store
+from app.settings import Paths, Settings
 from app.tui.app import QuietlyApp
 from app.tui.widgets.composer import Composer
 from tests.app.tui.window import ANSWER, BROKEN, LARGER, STARTER, FakeLibrary, FakePool, converse
@@ -53,12 +54,12 @@ def filled(store: Store) -> Store:
 def test_a_conversation(
     snap_compare: Compare, filled: Store, tmp_path: Path, size: tuple[int, int], theme: str
 ) -> None:
-    filled.remember("theme", theme)
-    today = date.fromtimestamp(time.time())
-    app = QuietlyApp(filled, FakePool, FakeLibrary(STARTER, LARGER, BROKEN), tmp_path, lambda: today)
+    today, settings = date.fromtimestamp(time.time()), Settings(theme=theme)
+    library, places = FakeLibrary(STARTER, LARGER, BROKEN), Paths.below(tmp_path)
+    app = QuietlyApp(filled, FakePool, library, places, lambda: today, settings)
     assert snap_compare(app, terminal_size=size, run_before=settle)
 
 
 def test_the_first_screen_of_all(snap_compare: Compare, store: Store, tmp_path: Path) -> None:
-    app = QuietlyApp(store, FakePool, FakeLibrary(), tmp_path)
+    app = QuietlyApp(store, FakePool, FakeLibrary(), Paths.below(tmp_path))
     assert snap_compare(app, terminal_size=(100, 30), run_before=settle)

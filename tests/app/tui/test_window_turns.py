@@ -218,7 +218,7 @@ async def test_quitting_in_the_middle_stores_what_came_and_closes_the_engines(op
 async def test_an_engine_that_does_not_stop_is_left_behind(
     opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tui.turns.PATIENCE", 0.05)
+    monkeypatch.setattr("app.conducting.turns.PATIENCE", 0.05)
     async with opened() as window:
         await window.ask("One")
         monkeypatch.setattr(window.pool.turns[0], "stop", lambda: None)

@@ -17,6 +17,7 @@ from app.engine.protocol import (
     Finished,
     Loaded,
     Progress,
+    Reading,
     Restated,
     SamplingOptions,
 )
@@ -50,8 +51,18 @@ BROKEN = Model("broken", Path("/models/broken"), problem="broken has no config.j
 class FakeTurn:
     """An answer that the test writes."""
 
-    def __init__(self, pool: "FakePool", checkpoint: Path, messages: Sequence[ChatMessage], session: str) -> None:
+    def __init__(
+        self,
+        pool: "FakePool",
+        checkpoint: Path,
+        messages: Sequence[ChatMessage],
+        session: str,
+        sampling: SamplingOptions,
+        reading: Reading,
+        max_tokens: int | None,
+    ) -> None:
         self.pool, self.checkpoint, self.messages, self.session = pool, checkpoint, messages, session
+        self.sampling, self.reading, self.max_tokens = sampling, reading, max_tokens
         self.events: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self.stopped = False
         self.written = 0
@@ -106,6 +117,8 @@ class FakePool:
         self.known: dict[Path, Loaded] = {}
         self.turns: list[FakeTurn] = []
         self.forgotten: list[str] = []
+        self.looked: list[tuple[SamplingOptions, Reading]] = []
+        """What each look at candidates was asked with."""
         self.refuses: dict[Path, str] = {}
         self.holds: asyncio.Event | None = None
         self.closed = False
@@ -120,10 +133,12 @@ class FakePool:
         *,
         session: str,
         sampling: SamplingOptions | None = None,
+        reading: Reading | None = None,
         max_tokens: int | None = None,
     ) -> FakeTurn:
         self._load(checkpoint)
-        self.turns.append(FakeTurn(self, checkpoint, messages, session))
+        options = sampling or SamplingOptions(), reading or Reading(), max_tokens
+        self.turns.append(FakeTurn(self, checkpoint, messages, session, *options))
         return self.turns[-1]
 
     def _load(self, checkpoint: Path) -> Loaded:
@@ -155,16 +170,22 @@ class FakePool:
         return self.known.get(checkpoint)
 
     async def count(
-        self, checkpoint: Path, messages: Sequence[ChatMessage], *, session: str | None = None
+        self,
+        checkpoint: Path,
+        messages: Sequence[ChatMessage],
+        *,
+        session: str | None = None,
+        reading: Reading | None = None,
     ) -> Counted | None:
         """A token a word; the oldest are dropped one by one."""
         if checkpoint not in self.known:
             return None
+        context = min(self.context, (reading and reading.context) or self.context)
         lengths = [len(message.content.split()) for message in messages]
         dropped = 0
-        while session is not None and sum(lengths[dropped:]) > self.context and dropped < len(lengths) - 1:
+        while session is not None and sum(lengths[dropped:]) > context and dropped < len(lengths) - 1:
             dropped += 1
-        return Counted(1, sum(lengths[dropped:]), dropped, self.context)
+        return Counted(1, sum(lengths[dropped:]), dropped, context)
 
     async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]:
         return tuple(f"w{token} " for token in token_ids)
@@ -177,8 +198,10 @@ class FakePool:
         *,
         session: str,
         sampling: SamplingOptions | None = None,
+        reading: Reading | None = None,
         progress: Callable[[Progress], None],
     ) -> CandidatesFound:
+        self.looked.append((sampling or SamplingOptions(), reading or Reading()))
         chosen = (messages[-1].token_ids or ())[position]
         found = (Candidate(chosen, f"w{chosen} ", 0.6, 0.75), Candidate(7, "seven ", 0.2, 0.25))
         return CandidatesFound(1, chosen, found, 2, 0.8)
