@@ -11,6 +11,7 @@ import pexpect
 import pyte
 
 WINDOW = [sys.executable, "-P", "-m", "app"]
+PLAIN = [*WINDOW, "--plain"]
 
 
 class Terminal:
@@ -52,6 +53,15 @@ class Terminal:
         while not all(text in self.text for text in wanted) or (gone and gone in self.text):
             left = deadline - time.monotonic()
             assert left > 0, f"the screen never showed {wanted} without {gone!r}:\n{self.text}"
+            self._look(left)
+        return self.text
+
+    def until_it_waits(self, prompt: str, within: float = 60) -> str:
+        """Watch the screen until its last line is `prompt`; returns the screen."""
+        deadline = time.monotonic() + within
+        while self.text.rstrip().rpartition("\n")[2] != prompt:
+            left = deadline - time.monotonic()
+            assert left > 0, f"the screen never ended with {prompt!r}:\n{self.text}"
             self._look(left)
         return self.text
 

@@ -1,5 +1,6 @@
 """The commands as a shell runs them: with the real starter where its words matter, else with a tiny model."""
 
+import io
 import json
 import os
 import signal
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from app.chat.store import Store
+from app.chat.store import GenerationSettings, Preset, Store
+from app.cli.shared import Progress
+from tests.app.tui.window import converse
 from tests.checkpoints import speaking_checkpoint
+from tests.terminal import Terminal
+from tests.watching import WatchedTerminal
 
 QUIETLY = [sys.executable, "-P", "-m", "app"]
 
@@ -102,6 +107,39 @@ def test_the_same_seed_gives_the_same_answer(quietly, tiny):
     assert quietly("ask", *settings, "hello").stdout == quietly("ask", *settings, "hello").stdout
 
 
+def test_how_it_is_answered_is_said_or_chosen_before_and_is_kept(quietly, tiny, places):
+    places.config.mkdir(parents=True)
+    places.settings.write_text('system_prompt = "Be kind."\n[generation]\nmax_tokens = 3\ntop_k = 9\ntop_p = 0.5\n')
+    with Store.open(places.database) as store:
+        store.keep_model_settings("tiny", GenerationSettings(top_k=5, min_p=0.1))
+        short = GenerationSettings(temperature=0, context=300, overflow="stop")
+        store.keep_preset(Preset("short", tiny, "Be brief.", short))
+    flags = ("--repetition-penalty", "1.5", "--seed", "2", "--context", "400", "--no-thinking")
+    for arguments in (["-m", tiny], ["--preset", "short", *flags], ["-c", "-m", tiny, "--overflow", "rolling"]):
+        assert quietly("ask", *arguments, "hello").returncode == 0
+    with Store.open(places.database) as store:
+        second, first = store.conversations()
+        assert (first.system_prompt, first.settings) == ("Be kind.", GenerationSettings())
+        assert (second.system_prompt, second.settings) == ("Be brief.", short)
+        asked = [message.sampling for each in (first, second) for message in store.branch(each.id)[1::2]]
+        assert all(message.completion_tokens == 3 for message in store.branch(second.id)[1::2])
+    layers = {"max_tokens": 3, "top_k": 5, "top_p": 0.5, "min_p": 0.1}
+    preset = {**layers, "temperature": 0, "context": 300, "overflow": "stop"}
+    said = {"repetition_penalty": 1.5, "seed": 2, "context": 400, "thinking": False}
+    assert asked == [layers, {**preset, **said}, {**preset, "overflow": "rolling"}]
+
+
+def test_what_goes_on_is_told_something_else_and_takes_up_a_preset(quietly, tiny, places):
+    with Store.open(places.database) as store:
+        store.keep_preset(Preset("short", None, "Be brief.", GenerationSettings(max_tokens=2)))
+    for arguments in (["--system", "Be kind.", "--max-tokens", "3"], ["-c", "--preset", "short"], ["-c", "-s", ""]):
+        assert quietly("ask", "-m", tiny, *arguments, "hello").returncode == 0
+        with Store.open(places.database) as store:
+            told = store.latest()
+        assert told.system_prompt == ("Be kind." if "-c" not in arguments else "" if "-s" in arguments else "Be brief.")
+    assert told.settings == GenerationSettings(max_tokens=2)
+
+
 def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path):
     for name in ("app", "model", "textual"):
         (tmp_path / name).mkdir()
@@ -121,9 +159,20 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path)
         (["ask", "--temperature", "-1", "hello"], "temperature"),
         (["ask", "--seed", str(1 << 64), "hello"], "seed"),
         (["ask", "--max-tokens", str(1 << 64), "hello"], "max-tokens"),
+        (["ask", "--context", "0", "hello"], "context"),
+        (["ask", "--overflow", "never", "hello"], "overflow"),
+        (["ask", "--preset", "terse", "hello"], "no preset called terse"),
         (["export", str(1 << 64)], str(1 << 64)),
         (["export"], "no conversation"),
         (["export", "7"], "7"),
+        (["search"], "Nothing was looked for"),
+        (["search", "--after", "someday", "x"], "someday"),
+        (["import", "nowhere.json"], "nowhere.json"),
+        (["settings", "set", "themes", "nord"], "did you mean theme?"),
+        (["settings", "set", "backups", "many"], "whole number"),
+        (["settings", "unset", "colour"], "no setting"),
+        (["delete"], "--everything"),
+        (["delete", "7", "--yes"], "7"),
         ([], "needs a terminal"),
     ],
 )
@@ -167,6 +216,8 @@ def test_doctor_names_what_helpers_ask_for(quietly, starter):
     said = quietly("doctor").stdout
     for word in ("quietly", "python", "mlx 0.", "engine", "blas", "memory", "conversations", "logs", "starter"):
         assert word in said
+    [rule] = [line for line in said.splitlines() if line.startswith("connections ")]
+    assert "0 by this command" in rule and "only bringing a model" in rule and "refused" in rule
 
 
 def test_models_lists_the_starter(quietly, starter):
@@ -182,3 +233,119 @@ def test_a_conversations_file_that_was_set_aside_is_said_once(quietly, places):
     done = quietly("models")
     assert done.returncode == 0 and "damaged" in done.stderr
     assert quietly("models").stderr == ""
+
+
+# --- what was said, found, carried and deleted --------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(places) -> list[int]:
+    """Three conversations, the last of them the latest."""
+    with Store.open(places.database) as store:
+        return [converse(store, f"Where is {city}?", f"{city} lies in the east.") for city in ("Riga", "Lviv", "東京")]
+
+
+def test_a_search_names_where_it_was_said_and_marks_nothing_in_a_pipe(quietly, told):
+    done = quietly("search", "riga", "lies")
+    title, snippet = done.stdout.splitlines()
+    assert title.startswith("Where is Riga?") and f"conversation {told[0]}, message 2, starter" in title
+    assert snippet.strip() == "Riga lies in the east." and done.stderr == ""
+
+
+def test_words_may_be_of_any_script_and_the_last_is_whole(quietly, told):
+    assert "東京 lies" in quietly("search", "東京").stdout
+    done = quietly("search", "Lvi")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "Nothing was found.\n")
+
+
+def test_a_search_in_json_has_what_the_search_has(quietly, told):
+    found = json.loads(quietly("search", '"in the east"', "--json", "--limit", "2").stdout)
+    assert found["more"] and [hit["role"] for hit in found["hits"]] == ["assistant"] * 2
+    hit = found["hits"][0]
+    assert [hit["snippet"][start:end] for start, end in hit["marks"]] == ["in the east"]
+
+
+def test_a_search_may_be_for_a_day_or_a_model_alone(quietly, told):
+    assert len(json.loads(quietly("search", "--model", "START", "--json").stdout)["hits"]) == 6
+    assert quietly("search", "--model", "other").stdout == quietly("search", "--before", "yesterday").stdout == ""
+    assert len(json.loads(quietly("search", "--after", "today", "riga", "--json").stdout)["hits"]) == 3
+
+
+def test_on_a_terminal_what_was_found_is_bold(quietly, told, tmp_path):
+    terminal = WatchedTerminal([*QUIETLY, "search", "riga", "lies"], tmp_path, columns=120)
+    assert terminal.ends() == 0
+    assert b"\x1b[1mRiga\x1b[22m \x1b[1mlies\x1b[22m in the east" in terminal.received
+
+
+def test_several_are_exported_and_come_back_once(quietly, told, tmp_path, places):
+    done = quietly("export", str(told[0]), str(told[2]), str(told[0]), "--format", "json", "-o", str(tmp_path))
+    files = [Path(line) for line in done.stdout.splitlines()]
+    assert [file.suffix for file in files] == [".json"] * 2
+    assert quietly("import", *map(str, files)).stdout == "Nothing new was imported; 2 were here already.\n"
+    with Store.open(places.database) as store:
+        store.delete(told[0])
+    assert len(json.loads(quietly("import", "--json", *map(str, files)).stdout)["added"]) == 1
+
+
+def test_all_are_exported_as_it_is_set(quietly, told, tmp_path, places):
+    places.config.mkdir(parents=True)
+    places.settings.write_text(f'export_format = "html"\nexport_folder = "{tmp_path}"\n')
+    files = json.loads(quietly("export", "--all", "--json").stdout)
+    assert sorted(row["conversation"] for row in files) == told
+    assert {Path(row["file"]) for row in files} == set(tmp_path.glob("*.html"))
+
+
+def test_a_file_that_is_no_export_does_not_keep_the_others_out(quietly, told, tmp_path, places):
+    kept = quietly("export", "--format", "markdown", "-o", str(tmp_path)).stdout.strip()
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0 ftyp")
+    with Store.open(places.database) as store:
+        store.delete(told[2])
+    done = quietly("import", str(tmp_path / "film.mp4"), kept)
+    assert (done.returncode, done.stdout) == (1, "One conversation was imported.\n")
+    assert "film.mp4 is no export" in done.stderr
+
+
+def test_what_is_set_is_said_with_where_it_comes_from(quietly, places, monkeypatch):
+    assert quietly("settings", "set", "theme", "nord").stdout == "theme is nord\n"
+    assert quietly("settings", "set", "generation.top_p", "0.5").returncode == 0
+    monkeypatch.setenv("QUIETLY_BACKUPS", "3")
+    rows = json.loads(quietly("settings", "--json").stdout)
+    assert rows["theme"] == {"value": "nord", "from": "file"}
+    assert rows["generation.top_p"] == {"value": 0.5, "from": "file"}
+    assert rows["backups"] == {"value": 3, "from": "environment"}
+    assert rows["reasoning"] == {"value": "folded", "from": "default"}
+    assert "QUIETLY_BACKUPS stands over it" in quietly("settings", "set", "backups", "5").stderr
+    assert quietly("settings", "unset", "theme").stdout == "theme is textual-dark\n"
+    assert places.settings.read_text() == "backups = 5\n\n[generation]\ntop_p = 0.5\n"
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_a_conversation_is_deleted_by_who_is_sure(quietly, told, places, sure):
+    done = quietly("delete", str(told[1]), *(["--yes"] if sure else []))
+    assert (done.returncode, "--yes" in done.stderr) == ((0, False) if sure else (1, True))
+    with Store.open(places.database) as store:
+        assert (told[1] in [record.id for record in store.conversations()]) is not sure
+
+
+@pytest.mark.parametrize("word", ["delete", "no"])
+def test_on_a_terminal_everything_goes_only_for_the_word(quietly, told, places, tmp_path, word):
+    terminal = Terminal([*QUIETLY, "delete", "--everything"], tmp_path, columns=200)
+    terminal.until("3 conversations and everything")
+    terminal.type(f"{word}\r")
+    assert terminal.ends() == (0 if word == "delete" else 1)
+    assert ("the conversations file: empty" in terminal.text) == (word == "delete")
+    with Store.open(places.database) as store:
+        assert len(store.conversations()) == (0 if word == "delete" else 3)
+
+
+def test_long_work_says_on_a_terminal_how_far_it_has_come(monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("app.cli.shared._AT_ONCE", 0.0)
+    for stream in (Screen(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with Progress("Exporting") as progress:
+            progress(1, 1000)
+        assert stream.getvalue() == ("\rExporting 1 of 1,000\r                    \r" if stream.isatty() else "")

@@ -11,6 +11,7 @@ SLOW = {
     "jinja2": "templates are rendered in the engine",
     "pypdf": "PDF files are read in a process of their own",
     "tokenizers": "tokens are counted in the engine",
+    "tomlkit": "settings are written only where someone changes them",
     "gguf": "a GGUF file is converted in the engine",
     "numpy": "nothing the window does needs it",
     "mlx": "no process but a worker loads it",
@@ -44,10 +45,17 @@ def test_nothing_slow_is_loaded_before_the_window_stands(module):
         "app.library.download",
         "app.library.catalogue",
         "app.tui.library",
+        "app.plain.program",
     ],
 )
 def test_no_process_but_a_worker_loads_mlx(module):
     assert not {"mlx", "mlx.core", "mlx_lm"} & loaded_by(f"import {module}")
+
+
+@pytest.mark.parametrize("module", ["app.cli", "app.plain.program"])
+def test_the_commands_and_plain_mode_load_no_window(module):
+    loaded = loaded_by(f"import {module}")
+    assert "textual" not in loaded and not any(name.startswith("app.tui") for name in loaded)
 
 
 def test_naming_the_library_loads_no_mlx_and_using_it_does():

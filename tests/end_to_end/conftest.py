@@ -1,6 +1,6 @@
 """An installation with real models, and windows on it in real terminals."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,11 +26,11 @@ def installation(home: Path, conversions: Path, starter: Path, monkeypatch: pyte
 
 
 @pytest.fixture
-def opened(installation: Path, tmp_path: Path) -> Iterator[Callable[[], Terminal]]:
+def opened(installation: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     terminals: list[Terminal] = []
 
-    def window() -> Terminal:
-        terminals.append(Terminal(WINDOW, tmp_path))
+    def window(command: Sequence[str] = WINDOW) -> Terminal:
+        terminals.append(Terminal(command, tmp_path))
         return terminals[-1]
 
     yield window

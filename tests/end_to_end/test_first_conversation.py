@@ -6,40 +6,35 @@ import signal
 import pytest
 
 from app.chat.store import Store
-from tests.end_to_end.keys import CTRL_E, CTRL_Q, ENTER, ESCAPE
+from tests.end_to_end.keys import CTRL_Q, ENTER
+from tests.end_to_end.ways import WAYS
 from tests.terminal import Terminal
 
 
-def test_ask_stream_stop_switch_export_quit_reopen(opened, places, installation):
-    window = opened()
-    window.until("Ask anything", "starter")
-    window.type("What is the capital of France?" + ENTER)
-    window.until("The capital of France is Paris.", "tok/s")
+@pytest.mark.parametrize("way", WAYS)
+def test_ask_stream_stop_switch_export_quit_reopen(opened, places, installation, way):
+    person = way(opened)
+    person.is_ready()
+    person.ask("What is the capital of France?")
+    person.hears("The capital of France is Paris.")
 
-    window.type("Write a very long story about the sea." + ENTER)
-    window.until("Write a very long story", "writing")
-    window.type(ESCAPE)
-    window.until("stopped", gone="writing")
+    person.ask("Write a very long story about the sea.")
+    person.sees_it_written("Write a very long story about the sea.", by="starter")
+    person.stops()
 
-    window.type(CTRL_E)
-    window.until("Downloads")
+    person.exports()
     (exported,) = (installation / "Downloads").glob("*.md")
     assert "The capital of France is Paris." in exported.read_text()
 
-    switch_model(window, "babbler")
-    window.type("hello" + ENTER)
-    window.until("hello")
-    window.until("writing")  # by now what it babbles may have pushed the question out of sight
-    window.type(ESCAPE)
-    window.until("babbler", "stopped", gone="writing")
+    person.switches_to("babbler")
+    person.ask("hello")
+    person.sees_it_written("hello", by="babbler")
+    person.stops()
+    person.quits()
 
-    window.type(CTRL_Q)
-    assert window.ends() == 0
-
-    again = opened()
-    again.until("What is the capital of France?", "babbler", "stopped")
-    again.type(CTRL_Q)
-    assert again.ends() == 0
+    again = way(opened)
+    again.finds_again("babbler", "topped")
+    again.quits()
 
     with Store.open(places.database) as store:
         branch = store.branch(store.latest().id)
@@ -47,18 +42,6 @@ def test_ask_stream_stop_switch_export_quit_reopen(opened, places, installation)
     assert [message.status for message in branch[1::2]] == ["complete", "stopped", "stopped"]
     assert branch[3].content
     assert [message.model for message in branch[1::2]] == ["starter", "starter", "babbler"]
-
-
-def switch_model(window: Terminal, name: str) -> None:
-    """By keyboard, through the palette."""
-    window.type("\x10")
-    window.until("Search for commands")
-    window.type("model")
-    window.until("Switch model")
-    window.type(ENTER)
-    window.until(name)
-    window.type(name + ENTER)
-    window.until(f"● {name}", within=30)
 
 
 def test_kill_9_of_the_engine_leaves_the_window_and_the_partial_answer(opened, places):
@@ -91,18 +74,18 @@ def partial_answer(places, window: Terminal) -> str:
                 return content
 
 
-def test_kill_9_of_the_window_keeps_the_question_and_the_partial_answer(opened, places):
-    window = opened()
-    window.until("Ask anything", "● starter")
-    window.type("Write a very long story about the sea." + ENTER)
-    window.until("Write a very long story", "writing")
-    partial = partial_answer(places, window)
-    os.kill(window.pid, signal.SIGKILL)
+@pytest.mark.parametrize("way", WAYS)
+def test_kill_9_keeps_the_question_and_the_partial_answer(opened, places, way):
+    person = way(opened)
+    person.is_ready()
+    person.ask("Write a very long story about the sea.")
+    person.sees_it_written("Write a very long story about the sea.", by="starter")
+    partial = partial_answer(places, person.terminal)
+    os.kill(person.terminal.pid, signal.SIGKILL)
 
-    again = opened()
-    again.until("Write a very long story", "interrupted")
-    again.type(CTRL_Q)
-    assert again.ends() == 0
+    again = way(opened)
+    again.finds_again("Write a very long story", "nterrupted")
+    again.quits()
     with Store.open(places.database) as store:
         question, answer = store.branch(store.latest().id)
     assert question.content == "Write a very long story about the sea."

@@ -66,8 +66,8 @@ def test_no_hostile_byte_of_an_answer_a_title_or_a_model_reaches_the_terminal(wi
     window.type("\x1b[200~" + HOSTILE.replace("\x1b", "") + "\x1b[201~")
     window.type("\r")
     window.until(MARK, "tok/s")
-    window.type("\x0c")  # the conversations, by title
-    window.until("Go to conversation")
+    window.type("\x0c")  # the conversations, by title and words
+    window.until("Search titles and messages")
     window.type("\x1b[B\r")
     window.watch(0.5)
     window.type("\x0f")  # the models, by name

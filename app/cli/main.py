@@ -1,0 +1,87 @@
+"""All commands under their names, and how the process ends when one cannot do what it was asked."""
+
+import contextlib
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from app import __version__
+from app.chat.text import visible
+from app.cli import asking, conversations, models, settings
+from app.errors import QuietlyError
+
+app = typer.Typer(
+    name="quietly",
+    help="Private chat with language models that run on this machine. Without a command, the window opens.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(asking.ask)
+app.command()(conversations.search)
+app.command()(conversations.export)
+app.command("import")(conversations.bring_in)
+app.command()(conversations.delete)
+app.add_typer(settings.settings_app, name="settings")
+app.add_typer(models.models_app, name="models")
+app.command()(models.inspect)
+app.command()(models.doctor)
+
+
+def run() -> None:
+    """Run the command of this process. Errors become one sentence on standard error and exit status 1."""
+    try:
+        try:
+            app(prog_name="quietly")
+        finally:
+            sys.stdout.flush()
+    except QuietlyError as error:
+        _fail(visible(str(error)))
+    except BrokenPipeError:
+        _fail("")  # whoever read our output has gone
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _fail(f"Standard output cannot be written: {error.strerror}.")
+
+
+def _fail(sentence: str) -> NoReturn:
+    """Leave with status 1. What standard output could not take is given up, or Python would complain about it."""
+    if sentence:
+        print(sentence, file=sys.stderr)
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"quietly {__version__}")
+        raise typer.Exit
+
+
+def _open_plain(wanted: bool) -> None:
+    if wanted:
+        from app.plain.program import run_plain
+
+        raise typer.Exit(run_plain())
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            callback=_open_plain,
+            is_eager=True,
+            help="Talk line by line instead of in the window: for screen readers and simple terminals.",
+        ),
+    ] = False,
+) -> None:
+    pass
