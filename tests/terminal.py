@@ -13,6 +13,11 @@ import pyte
 WINDOW = [sys.executable, "-P", "-m", "app"]
 PLAIN = [*WINDOW, "--plain"]
 
+_ASKS_FOR_FRAMES, _HAS_FRAMES = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
+"""A program asks whether it may say where a frame begins and ends (synchronized output), and is told that it may."""
+_FRAME = 2026 << 5
+"""pyte's name for that mode, set while a frame is painted."""
+
 
 class Terminal:
     """A program in a pty of `columns` by `rows`; its screen is kept by a terminal emulator."""
@@ -65,9 +70,17 @@ class Terminal:
             self._look(left)
         return self.text
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the screen shows no frame that is still being painted."""
+        return _FRAME not in self._screen.mode
+
     def _look(self, seconds: float) -> None:
         try:
-            self._stream.feed(self._process.read_nonblocking(65536, timeout=min(seconds, 1)))
+            read = self._process.read_nonblocking(65536, timeout=min(seconds, 1))
+            if _ASKS_FOR_FRAMES in read:
+                self.type(_HAS_FRAMES)
+            self._stream.feed(read)
         except pexpect.TIMEOUT:
             pass
         except pexpect.EOF:

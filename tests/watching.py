@@ -34,7 +34,8 @@ class WatchedTerminal(Terminal):
 
     def _look(self, seconds: float) -> None:
         super()._look(seconds)
-        self._shown.append((time.monotonic(), self.text))
+        if self._is_whole:
+            self._shown.append((time.monotonic(), self.text))
 
     def screen_before(self, moment: float) -> str:
         """The last screen that had been seen at `moment`, on the monotonic clock."""

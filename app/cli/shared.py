@@ -34,6 +34,7 @@ def settings_in_force() -> Settings:
 
 def tell(sentence: str) -> None:
     """Say something that is not what was asked for: on standard error."""
+    sys.stdout.flush()  # where both go to one place, what was said first stands first
     print(visible(sentence), file=sys.stderr)
 
 

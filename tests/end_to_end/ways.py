@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from tests.end_to_end.keys import CTRL_C, CTRL_D, CTRL_E, CTRL_P, CTRL_Q, ENTER, ESCAPE
 from tests.terminal import PLAIN, WINDOW, Terminal
 
@@ -98,4 +100,4 @@ class LineByLine(InTheWindow):
         assert self.terminal.ends() == 0
 
 
-WAYS = (InTheWindow, LineByLine)
+WAYS = (InTheWindow, pytest.param(LineByLine, marks=pytest.mark.soak))

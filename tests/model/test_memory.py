@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import mlx.core as mx
+import pytest
 
 import model
 from model.session import SessionOptions
@@ -35,6 +36,7 @@ def prefilled(folder: Path, sliding_layers: int, length: int = LENGTH) -> tuple[
     return session, mx.get_active_memory() - before, mx.get_peak_memory() - before
 
 
+@pytest.mark.soak
 def test_a_long_prefill_of_a_hybrid_model_holds_its_bound(tmp_path):
     session, held, peak = prefilled(tmp_path / "hybrid", sliding_layers=LAYERS - 1)
     sliding = (LAYERS - 1) * (WINDOW + 2 * session.options.caches.slack + CHUNK) * KV_BYTES

@@ -269,6 +269,7 @@ def test_what_is_hostile_or_damaged_is_one_sentence(data: bytes, sentence: str) 
         list(tales(data, "a.json"))
 
 
+@pytest.mark.soak
 def test_a_million_messages_in_a_conversation_are_refused() -> None:
     nodes = ",".join([f'"{number}":{{"parent":"{number - 1}"}}' for number in range(1_000_000)])
     with pytest.raises(QuietlyError, match="has 1,000,000 messages; Quietly reads up to 200,000"):

@@ -93,7 +93,7 @@ def test_everything_that_can_be_typed_is_a_query(filled_search: Search, typed: s
 
 
 def test_a_whole_page_as_a_query_is_one_too(filled_search: Search) -> None:
-    for page in ("a " * 20_000, f'"{"a " * 20_000}"', "東京" * 20_000, "-a " * 20_000 + "x_y", "ab" * 50_000):
+    for page in ("a " * 5_000, f'"{"a " * 5_000}"', "東京" * 5_000, "-a " * 5_000 + "x_y", "ab" * 50_000):
         filled_search.find(parse(page, TODAY))
 
 
