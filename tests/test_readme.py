@@ -8,6 +8,7 @@ import pytest
 README = Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.soak
 def test_the_library_section_runs(starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / starter.name).symlink_to(starter)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -258,6 +258,7 @@ async def test_a_hub_that_is_gone_is_one_sentence(hub: Hub, monkeypatch: pytest.
     assert "HF_HUB_OFFLINE" in await refusal()
 
 
+@pytest.mark.soak
 async def test_a_hub_that_goes_away_in_the_middle_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
     hub.cut_after = 1_000_000
     assert "cannot be reached" in await refusal()
