@@ -41,12 +41,14 @@ def quietly(home, conversions):
     return run
 
 
+@pytest.mark.soak
 def test_the_capital_of_france(quietly, starter):
     done = quietly("ask", "What is the capital of France?")
     assert (done.returncode, done.stdout) == (0, "The capital of France is Paris.\n")
     assert done.stderr == ""
 
 
+@pytest.mark.soak
 def test_json_tells_text_counts_and_timings_and_the_conversation_goes_on(quietly, starter):
     first = json.loads(quietly("ask", "--json", "What is the capital of France?").stdout)
     second = json.loads(quietly("ask", "--json", "--continue", "And of Italy?").stdout)

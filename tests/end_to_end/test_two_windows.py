@@ -77,6 +77,7 @@ def test_a_second_window_leaves_the_answer_of_the_first_to_it(
         assert runs and all(words in letters(message.content) for words in runs)
 
 
+@pytest.mark.soak
 def test_the_answer_of_a_killed_window_is_interrupted_for_the_next(
     opened: Callable[[], WatchedTerminal], places: Paths
 ) -> None:

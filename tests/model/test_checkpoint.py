@@ -73,6 +73,7 @@ class DenseLlama:
         return self.norm("output_norm", x) @ head.T
 
 
+@pytest.mark.soak
 def test_the_starter_says_what_its_file_defines(starter, conversions):
     expected = DenseLlama(starter).logits(PROMPT)
     logits = np.array(model.load(starter, conversions=conversions).logits(mx.array(PROMPT)))

@@ -113,6 +113,7 @@ ROUNDS: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
 )
 
 
+@pytest.mark.soak
 async def test_what_was_changed_comes_back_and_nothing_else(filling: Opener) -> None:
     async with filling() as form:
         for fields, changes in ROUNDS:

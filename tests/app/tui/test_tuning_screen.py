@@ -128,6 +128,7 @@ async def test_a_model_whose_template_cannot_be_asked_to_think_says_so(opened: O
         assert "not with this model" in window.page
 
 
+@pytest.mark.soak
 async def test_system_prompts_are_kept_used_and_removed(opened: Opener, store: Store) -> None:
     async with opened() as window:
         await window.command("/system")
