@@ -5,18 +5,16 @@ A file of another program, or of a newer Quietly, is refused and stays exactly a
 
 import contextlib
 import errno
-import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from app.chat import lease, schema
 from app.chat.failures import damage, is_damage, legible
 from app.errors import QuietlyError
-from app.settings import private_folder
+from app.settings import private_folder, turn_in
 
 PATIENCE = 5.0
 """Seconds that a call waits for another process's transaction; ours take milliseconds."""
@@ -171,14 +169,3 @@ def _recognise(path: Path, connection: sqlite3.Connection) -> None:
         raise QuietlyError(
             f"{path} was written by a newer Quietly; update Quietly to open it, the file was left as it is."
         )
-
-
-@contextlib.contextmanager
-def turn_in(folder: Path) -> Iterator[None]:
-    """Processes that open the same file do so one after the other."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

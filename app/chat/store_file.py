@@ -18,6 +18,7 @@ from app.chat import lease, opening
 from app.chat.failures import explaining, is_damage, legible
 from app.chat.records import Removed
 from app.errors import QuietlyError
+from app.settings import turn_in
 
 if TYPE_CHECKING:
     from app.chat.backups import Entry
@@ -179,7 +180,7 @@ class StoreFile:
         if self._presence is None:
             yield
             return
-        with opening.turn_in(self.path.parent), self._presence.alone() as nobody_else:
+        with turn_in(self.path.parent), self._presence.alone() as nobody_else:
             if not nobody_else:
                 raise QuietlyError(
                     f"{self.path} is open in another Quietly window; close that one, then delete everything again."

@@ -5,7 +5,7 @@ stand over it. What Quietly does not understand of it is said and stays as it is
 are for.
 """
 
-from app.settings.places import Paths, paths, private_folder
+from app.settings.places import Paths, paths, private_folder, turn_in
 from app.settings.reading import load_settings, meant, overridden, set_in, variable
 from app.settings.schema import FIELDS, Settings, values
 from app.settings.writing import save_settings
@@ -21,6 +21,7 @@ __all__ = [
     "private_folder",
     "save_settings",
     "set_in",
+    "turn_in",
     "values",
     "variable",
 ]

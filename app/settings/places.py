@@ -3,7 +3,10 @@
 Whatever they hold is the person's alone: folders are 0700, files 0600.
 """
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -61,3 +64,14 @@ def private_folder(folder: Path) -> Path:
     folder.mkdir(exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     return folder
+
+
+@contextlib.contextmanager
+def turn_in(folder: Path) -> Iterator[None]:
+    """Processes that change the files of `folder` do so one after the other, each while its body runs."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

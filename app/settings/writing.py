@@ -4,15 +4,14 @@ Whole or not at all, and never over a file that is not TOML. Knows no environmen
 """
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from app.errors import QuietlyError
 from app.fields import Field, expected, fits
-from app.settings.places import private_folder
+from app.settings.places import private_folder, turn_in
 from app.settings.schema import FIELDS
 
 
@@ -28,7 +27,7 @@ def save_settings(file: Path, changes: Mapping[str, object | None]) -> None:
             raise QuietlyError(f"{id} must be {expected(fields[id])}.")
     try:
         folder = file.parent if file.parent.exists() else private_folder(file.parent)
-        with _turn_in(folder):
+        with turn_in(folder):
             # Where the name leads: people keep their settings elsewhere, and link to them.
             target = Path(os.path.realpath(file))
             old = target.read_bytes() if os.path.lexists(target) else b""
@@ -96,14 +95,3 @@ def _replace(target: Path, new: bytes) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _turn_in(folder: Path) -> Iterator[None]:
-    """Nobody else changes settings while the body runs."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
