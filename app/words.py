@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 from app.chat.text import one_line
+from app.sizes import size as size
 
 FULL = "!"
 """The sign of a context that is nearly full."""
@@ -16,16 +17,6 @@ _NEARLY = 0.9
 _TITLE = 60
 _LONGEST = 1e9
 """Seconds; nothing takes longer."""
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def size(count: int) -> str:
-    """`count` bytes in binary units with about three digits: 93.4 MiB."""
-    number, unit = float(count), 0
-    while number >= 1000 and unit < len(_UNITS) - 1:
-        number, unit = number / 1024, unit + 1
-    digits = 0 if unit == 0 or number >= 99.95 else 1
-    return f"{number:.{digits}f} {_UNITS[unit]}"
 
 
 def memory(count: int | None) -> str:
@@ -36,6 +27,20 @@ def memory(count: int | None) -> str:
 def tokens(count: int) -> str:
     """`count` tokens: 1,200 tokens."""
     return f"{count:,} {'token' if count == 1 else 'tokens'}"
+
+
+def parameters(count: int) -> str:
+    """`count` parameters, as models are named for them: 494 M, 7.6 B."""
+    if count < 1_000_000:
+        return f"{count:,}"
+    if count < 999_500_000:
+        return f"{count / 1e6:.0f} M"
+    return f"{count / 1e9:.1f} B"
+
+
+def rate(count: float) -> str:
+    """`count` bytes a second: 12.3 MiB/s; empty for none."""
+    return f"{size(round(count))}/s" if count > 0 else ""
 
 
 def connections(count: int) -> str:
@@ -73,6 +78,8 @@ def percent(done: int, total: int) -> str:
 def activity(stage: str, done: int = 0, total: int = 0) -> str:
     """What an engine is doing, in a few words."""
     match stage:
+        case "wait":
+            return "waiting for another model"
         case "convert":
             return f"preparing the model, once {percent(done, total)}"
         case "load":

@@ -11,6 +11,7 @@ import msgspec
 from app.attaching.reader import FULL, Reply
 from app.chat.text import one_line, storable
 from app.errors import QuietlyError
+from app.home import expanded
 
 SECONDS = 30.0
 """How long one file may take."""
@@ -18,7 +19,7 @@ SECONDS = 30.0
 
 async def read_apart(path: Path, seconds: float = SECONDS) -> tuple[str, str]:
     """The name and the text of the file at `path`, read in a process of its own. QuietlyError where it cannot be."""
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     shown = one_line(storable(path.name)) or "This file"
     try:
         process = await asyncio.create_subprocess_exec(

@@ -2,13 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from app import words
 from app.carrying.tale import Format
 from app.chat.store import Conversation
 from app.chat.text import one_line
+from app.home import expanded
 from app.plain.room import Room, titled
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Conversations:
             return
 
         def work(report: _Report) -> "TakenIn":
-            return take_in(room.stores.disk, read(Path(typed).expanduser()), report)
+            return take_in(room.stores.disk, read(expanded(typed)), report)
 
         taken = await room.aside("Importing", work)
         room.say(words.imported(len(taken.added), taken.already))

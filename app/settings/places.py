@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from app.home import expanded
+
 
 class Paths(msgspec.Struct, frozen=True):
     """The folders of one installation. Nothing is created by naming them; `private_folder` creates."""
@@ -50,7 +52,7 @@ class Paths(msgspec.Struct, frozen=True):
 def paths() -> Paths:
     """The folders in force, by $QUIETLY_HOME or the platform's custom."""
     if home := os.environ.get("QUIETLY_HOME"):
-        return Paths.below(Path(home).expanduser().absolute())
+        return Paths.below(expanded(home).absolute())
     dirs = platformdirs.PlatformDirs("Quietly", appauthor=False)
     return Paths(
         data=dirs.user_data_path, cache=dirs.user_cache_path, logs=dirs.user_log_path, config=dirs.user_config_path

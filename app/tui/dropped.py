@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from app.home import expanded
+
 MOST = 20
 """Files that are looked at in one go."""
 _LONGEST = MOST * 1100
@@ -53,7 +55,7 @@ def _path(piece: str) -> Path | None:
             return None
         piece = unquote(address.path, errors="surrogateescape")
     elif piece.startswith("~/"):
-        piece = str(Path(piece).expanduser())
+        piece = str(expanded(piece))
     return Path(piece) if piece.startswith("/") and "\0" not in piece else None
 
 

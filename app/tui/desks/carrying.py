@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 from app import words
 from app.errors import QuietlyError
 from app.fields import Field
+from app.home import expanded
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Carrying:
             return
         one = room.current if wanted["what"] == "one" else None
         store = room.stores.disk if one is None else room.stores.of(one)
-        folder = Path(str(wanted["folder"]).strip() or ".").expanduser()
+        folder = expanded(str(wanted["folder"]).strip() or ".")
         format = cast("Format", wanted["format"])
         branches = cast("Branches", wanted["branches"])
 
@@ -132,7 +133,7 @@ class Carrying:
         from app.tui.screens.picking import PickFile
 
         if typed:
-            self._take_in(Path(typed).expanduser())
+            self._take_in(expanded(typed))
             return
 
         def picked(path: Path | None) -> None:

@@ -15,6 +15,7 @@ from app import words
 from app.chat.store import Attachment, Draft, Message, Preset, Store
 from app.chat.text import one_line
 from app.errors import QuietlyError
+from app.home import expanded
 from app.tui.actions import command
 from app.tui.room import Room
 from app.tui.widgets.attachments import AttachmentRow
@@ -320,7 +321,7 @@ class Writing:
         from app.tui.screens.picking import PickFile
 
         if typed:
-            self.attach([Path(typed).expanduser()])
+            self.attach([expanded(typed)])
             return
 
         def picked(path: Path | None) -> None:

@@ -20,6 +20,7 @@ from textual.widgets.option_list import Option
 from app.assets import asset
 from app.chat.text import one_line, storable, visible
 from app.errors import QuietlyError
+from app.home import expanded
 from app.tui.folders import Entry, entries, fitting
 from app.tui.screens.guarded import GuardedModal
 from app.tui.widgets.options import Options
@@ -63,7 +64,7 @@ class PickFile(GuardedModal[Path | None]):
     def __init__(self, start: Path, question: str = "Attach a file") -> None:
         super().__init__()
         self._question = question
-        self._folder = start.expanduser().absolute()
+        self._folder = expanded(start).absolute()
         """The folder whose entries are shown, or being read."""
         self._prefix = _written(self._folder)
         """How the folder stands in the path line: other than its path where that cannot be shown as it is."""
@@ -112,7 +113,7 @@ class PickFile(GuardedModal[Path | None]):
         before = line[0] + line[1]
         if before != self._prefix:
             self._prefix = before
-            self._folder = Path(before or "~").expanduser()
+            self._folder = expanded(before or "~")
             if not self._folder.is_absolute():
                 self._folder = Path.home() / self._folder
             self._read()
