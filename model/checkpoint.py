@@ -4,12 +4,12 @@ Every file is checked before MLX reads it, and nothing that a checkpoint brings 
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from model.allocation import chunk
 from model.config import (
     Quantization,
     parse_config,
@@ -24,7 +24,9 @@ from model.language_model import LanguageModel, Traits
 from model.registry import OURS, mlx_lm_network
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
+from model.weights.counting import weight_count
 from model.weights.gguf import convert
+from model.weights.gguf_header import is_gguf
 from model.weights.place import Files, Placement
 from model.weights.precision import NumberType, bring_in, this_device
 from model.weights.safetensors import shards
@@ -45,7 +47,7 @@ def load(
     conversions: Path | None = None,
     progress: LoadProgress = lambda stage, done, total: None,
 ) -> LanguageModel:
-    """Open a checkpoint: a folder with config.json and safetensors, or a GGUF file.
+    """Open a checkpoint: a folder with config.json and safetensors, or a GGUF file, whatever its name.
 
     A GGUF file is converted once into `conversions` (by default the user's cache folder) and opened from there. Ours
     is the architecture where we have it, else mlx-lm's. ModelError names the file and the way out, a NaN in the weights
@@ -58,7 +60,7 @@ def load(
     """
     source = Path(path).expanduser()
     folder = source
-    if source.suffix.lower() == ".gguf" and not source.is_dir():
+    if not source.is_dir() and (source.suffix.lower() == ".gguf" or is_gguf(source)):
         folder = convert(
             source,
             conversions or _default_conversions(),
@@ -89,11 +91,11 @@ def load(
         implementation=opened.implementation,
         fingerprint=_fingerprint(folder, files, opened.settings),
         notes=opened.notes,
-        parameters=_weight_count(files, opened.quantization),
+        parameters=weight_count(files, opened.quantization),
         bits=opened.quantization.default.bits if opened.quantization else None,
         vocabulary=_vocabulary(name, opened.rows, tokenizer),
         context=opened.context,
-        chunk=512 if this_device().gpu else 64,
+        chunk=chunk(this_device().gpu),
         defaults=_generation_defaults(folder, name),
     )
     return LanguageModel(opened.network, traits, tokenizer)
@@ -165,21 +167,6 @@ def _open_theirs(
         context=_whole_number(language, "max_position_embeddings", 4096),
         quantization=_mlx_quantization(fields, name),
     )
-
-
-def _weight_count(files: Files, quantization: Quantization | None) -> int:
-    """Parameters, packed ones counted as what they stand for."""
-    total = 0
-    for tensors in files.values():
-        for tensor, info in tensors.items():
-            module, _, kind = tensor.rpartition(".")
-            packing = quantization.of(module) if quantization and info.dtype == "U32" else None
-            weights: int = math.prod(info.shape)
-            if packing:
-                total += weights * 32 // packing.bits
-            elif kind not in ("scales", "biases"):
-                total += weights
-    return total
 
 
 def _vocabulary(name: str, rows: int, tokenizer: Tokenizer | None) -> int:

@@ -92,7 +92,7 @@ def composition(
     sizes = dict.fromkeys(PARTS, 0)
     sizes["norms"] = counts.norms * element
     if isinstance(quantization, Quantization):
-        for part, path, matrix in _matrices(config, tied):
+        for part, path, matrix in matrices(config, tied):
             sizes[part] += matrix.nbytes(quantization.of(path), element)
     else:
         for part, times, matrix in _kinds_of_matrices(config, tied):
@@ -191,7 +191,7 @@ def attention_pairs(config: Config, tokens: int) -> int:
 # --- the matrices of a decoder --------------------------------------------------------------------------------------
 
 
-class _Matrix(NamedTuple):
+class Matrix(NamedTuple):
     """A projection: `rows` outputs, `columns` inputs, and whether a bias of `rows` goes with it."""
 
     name: str
@@ -204,6 +204,7 @@ class _Matrix(NamedTuple):
         return self.rows * self.columns + self.biased * self.rows
 
     def nbytes(self, packing: LayerQuantization | None, element: int) -> int:
+        """Bytes where it is stored as `packing` says, numbers that are not packed in `element` bytes."""
         weights = self.rows * self.columns
         bias = self.rows * element if self.biased else 0
         if packing is None or self.columns % packing.group_size:
@@ -212,40 +213,40 @@ class _Matrix(NamedTuple):
         return weights * packing.bits // 8 + scales + bias
 
 
-def _attention(config: Config) -> list[_Matrix]:
+def _attention(config: Config) -> list[Matrix]:
     hidden = config.hidden_size
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
     return [
-        _Matrix("self_attn.q_proj", queries, hidden, config.qkv_bias),
-        _Matrix("self_attn.k_proj", keys, hidden, config.qkv_bias),
-        _Matrix("self_attn.v_proj", keys, hidden, config.qkv_bias),
-        _Matrix("self_attn.o_proj", hidden, queries, config.attention_output_bias),
+        Matrix("self_attn.q_proj", queries, hidden, config.qkv_bias),
+        Matrix("self_attn.k_proj", keys, hidden, config.qkv_bias),
+        Matrix("self_attn.v_proj", keys, hidden, config.qkv_bias),
+        Matrix("self_attn.o_proj", hidden, queries, config.attention_output_bias),
     ]
 
 
-def _feed_forward(config: Config) -> list[_Matrix]:
+def _feed_forward(config: Config) -> list[Matrix]:
     hidden, inner, biased = config.hidden_size, config.intermediate_size, config.mlp_bias
     return [
-        _Matrix("mlp.gate_proj", inner, hidden, biased),
-        _Matrix("mlp.up_proj", inner, hidden, biased),
-        _Matrix("mlp.down_proj", hidden, inner, biased),
+        Matrix("mlp.gate_proj", inner, hidden, biased),
+        Matrix("mlp.up_proj", inner, hidden, biased),
+        Matrix("mlp.down_proj", hidden, inner, biased),
     ]
 
 
-def _kinds_of_matrices(config: Config, tied: bool | None) -> Iterator[tuple[Part, int, _Matrix]]:
+def _kinds_of_matrices(config: Config, tied: bool | None) -> Iterator[tuple[Part, int, Matrix]]:
     """Every matrix shape there is, by part, and how often it occurs."""
-    yield "embeddings", 1, _Matrix("model.embed_tokens", config.vocab_size, config.hidden_size)
+    yield "embeddings", 1, Matrix("model.embed_tokens", config.vocab_size, config.hidden_size)
     for matrix in _attention(config):
         yield "attention", config.num_hidden_layers, matrix
     for matrix in _feed_forward(config):
         yield "feed-forward", config.num_hidden_layers, matrix
     if not is_tied(config, tied):
-        yield "head", 1, _Matrix("lm_head", config.vocab_size, config.hidden_size)
+        yield "head", 1, Matrix("lm_head", config.vocab_size, config.hidden_size)
 
 
-def _matrices(config: Config, tied: bool | None) -> Iterator[tuple[Part, str, _Matrix]]:
-    """Every matrix by part and module path, as a checkpoint names it."""
+def matrices(config: Config, tied: bool | None = None) -> Iterator[tuple[Part, str, Matrix]]:
+    """Every matrix by part and module path, as a checkpoint names it. `tied` as in `parameters`."""
     for part, _, matrix in _kinds_of_matrices(config, tied):
         if part in ("embeddings", "head"):
             yield part, matrix.name, matrix

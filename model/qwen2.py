@@ -19,6 +19,7 @@ from model.config import Config
 from model.errors import ModelError
 from model.layers.attention import Mask, attend, causal_mask
 from model.layers.feed_forward import SwiGLU
+from model.layers.pacing import Pace
 from model.layers.rope import RotaryEmbedding
 
 
@@ -83,8 +84,9 @@ class Backbone(nn.Module):
     def __call__(self, tokens: mx.array, caches: Sequence[LayerCache] | None = None) -> mx.array:
         x = self.embed_tokens(tokens)
         masks = self._masks(tokens.shape[1], caches)
+        pace = Pace(tokens.shape[1])
         for index, layer in enumerate(self.layers):
-            x = layer(x, masks[layer.window], caches[index] if caches else None)
+            x = pace(layer(x, masks[layer.window], caches[index] if caches else None))
         normed: mx.array = self.norm(x)
         return normed
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from model.allocation import SNAPSHOT_BYTES, SNAPSHOTS
 from model.cache import CacheOptions, LayerCache, Snapshot, rewind
 from model.errors import ModelError
 from model.network import Network
@@ -40,9 +41,9 @@ class SessionOptions:
     chunk: int = 512
     """Tokens of a prompt read between two looks at cancellation."""
     caches: CacheOptions = field(default_factory=CacheOptions)
-    snapshot_bytes: int = 512 * 1024 * 1024
+    snapshot_bytes: int = SNAPSHOT_BYTES
     """What all snapshots together may take; the oldest go first."""
-    snapshots: int = 8
+    snapshots: int = SNAPSHOTS
     """How many at most: the prompt's end and the answer's end of the last four turns."""
 
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import mlx.core as mx
 
+from model.allocation import grown
 from model.cache.layer import Snapshot
-from model.cache.rows import KVQuantisation, Rows, RowsView, fetched, rows_from, rows_like
+from model.cache.rows import KVQuantisation, Rows, RowsView, fetched, rows_from, rows_like, settle
 from model.layers.attention import Mask, causal_mask
-
-_FIRST_CAPACITY = 256
 
 
 def masked(mask: Mask, queries: int, keys: int, return_array: bool) -> Mask:
@@ -32,10 +31,11 @@ class FullCache:
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array | RowsView, mx.array | RowsView]:
         start, self.offset = self.offset, self.offset + keys.shape[2]
         stored = self._rows or (rows_like(keys, self._quantisation, 0), rows_like(values, self._quantisation, 0))
-        capacity = stored[0].capacity
-        if self.offset > capacity:
-            larger = max(self.offset, capacity + capacity // 2, _FIRST_CAPACITY)
-            stored = (stored[0].moved(0, start, larger), stored[1].moved(0, start, larger))
+        if self.offset > stored[0].capacity:
+            larger = grown(self.offset)
+            stored = stored[0].moved(0, start, larger), stored[1].moved(0, start, larger)
+            if start:
+                settle(stored)
         self._rows = stored
         stored[0].write(start, keys)
         stored[1].write(start, values)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
+from model.allocation import SLACK
 from model.cache.rows import KVQuantisation, RowsView
 from model.errors import ModelError
 from model.layers.attention import Mask
@@ -21,7 +22,7 @@ class CacheOptions:
     rolling_window: int | None = None
     """Layers with full attention see this many tokens only, the first `sinks` beside them (arXiv 2309.17453)."""
     sinks: int = 4
-    slack: int = 256
+    slack: int = SLACK
     """Positions that sliding layers keep beyond their window, so that the last ones can be taken back exactly."""
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import mlx.core as mx
 
+from model.allocation import rotated
 from model.cache.full import dumped, loaded, masked
 from model.cache.layer import Snapshot
-from model.cache.rows import KVQuantisation, Rows, RowsView, copied, fetched, rows_like
+from model.cache.rows import KVQuantisation, Rows, RowsView, copied, fetched, rows_like, settle
 from model.layers.attention import Mask, causal_mask
 
 
@@ -95,9 +96,11 @@ class RotatingCache:
     def _make_room(self, length: int) -> None:
         """Bring what later queries or a trim can still reach to the front of buffers that hold `length` more."""
         assert self._rows is not None
-        kept = min(self._held, self._window - 1 + self._slack)
+        kept, capacity = rotated(self._held, self._window, self._slack, length)
         self._sink_rows = self._sink_copies(kept)
-        self._rows = self._moved(kept, kept + max(length, self._slack))
+        self._rows = self._moved(kept, capacity)
+        if kept:
+            settle(self._rows)
         self._held = kept
 
     def _sink_copies(self, kept: int) -> tuple[mx.array, mx.array] | None:

@@ -200,6 +200,12 @@ class RowsView:
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2)
 
 
+def settle(rows: tuple[Rows, Rows]) -> None:
+    """Compute keys' and values' new buffers now. Were they only queued, they would stand beside those whose place they
+    take, and those of all layers at once, which move in the same step."""
+    mx.eval([array for side in rows for array in side.state])
+
+
 def rows_like(rows: mx.array, quantisation: KVQuantisation | None, position: int) -> Rows:
     """An empty buffer for rows like these, the first of which will stand for `position`."""
     if quantisation is None:

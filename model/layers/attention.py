@@ -10,6 +10,9 @@ from typing import Literal, Protocol
 
 import mlx.core as mx
 
+from model import allocation
+from model.allocation import BLOCK, MOST_SCORES
+
 Mask = mx.array | str | None
 """None (all keys), "causal" (aligned at the last query and key), or booleans (..., queries, keys)."""
 
@@ -26,13 +29,6 @@ class Blocks(Protocol):
 
 
 Form = Literal["explicit", "fused", "blocked"]
-
-_BLOCK = 1024
-"""Keys at once in the blocked form."""
-_FUSED_HEAD_DIMS = (64, 80, 96, 128)
-"""Head dimensions for which Metal and CUDA have kernels that never hold a whole row of scores."""
-_MOST_SCORES = 512 * 1024 * 1024
-"""Bytes of scores that a form without blocks may hold: beyond it the blocked one is chosen."""
 
 
 def causal_mask(queries: int, keys: int, window: int | None = None) -> Mask:
@@ -65,7 +61,7 @@ def attend(
         return blocked(queries, keys, values, mask)
     if form == "explicit":
         return explicit(queries, keys, values, mask)[0]
-    if form is None and _holds_scores(queries) and _scores_bytes(queries, keys) > _MOST_SCORES:
+    if form is None and _holds_scores(queries) and _scores_bytes(queries, keys) > MOST_SCORES:
         return blocked(queries, keys, values, mask)
     scale = queries.shape[-1] ** -0.5
     return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
@@ -85,7 +81,7 @@ def explicit(queries: mx.array, keys: mx.array, values: mx.array, mask: Mask) ->
 
 
 def blocked(
-    queries: mx.array, keys: mx.array | Blocks, values: mx.array | Blocks, mask: Mask, block: int = _BLOCK
+    queries: mx.array, keys: mx.array | Blocks, values: mx.array | Blocks, mask: Mask, block: int = BLOCK
 ) -> mx.array:
     """As `attend`, by the online softmax (Dao 2023, FlashAttention-2, algorithm 1, forward), `block` keys at a time."""
     length, total = queries.shape[2], keys.shape[2]
@@ -94,14 +90,18 @@ def blocked(
     mass = mx.zeros(highest.shape)
     mixed: mx.array | None = None
     for start, end in _blocks(total, block):
-        scores = _scores(grouped, _block(keys, start, end)[:, :, None])
+        some_keys, some_values = _block(keys, start, end), _block(values, start, end)
+        if mixed is not None:
+            # One block after the other: MLX would else compute the scores of all of them before it mixes the first.
+            some_keys, some_values = mx.depends([some_keys, some_values], [mixed, mass])
+        scores = _scores(grouped, some_keys[:, :, None])
         scores = mx.where(_booleans(mask, length, total, start, end), scores, -math.inf)
         higher = mx.maximum(highest, scores.max(axis=-1, keepdims=True))
         # Where nothing is visible yet, -inf - -inf would be no number.
         base = mx.where(higher == -math.inf, 0.0, higher)
         weights = mx.exp(scores - base)
         shrink = mx.exp(highest - base)
-        part = weights @ _block(values, start, end)[:, :, None].astype(mx.float32)
+        part = weights @ some_values[:, :, None].astype(mx.float32)
         mixed = part if mixed is None else mixed * shrink + part
         mass = mass * shrink + weights.sum(axis=-1, keepdims=True)
         highest = higher
@@ -142,8 +142,7 @@ def _block(rows: mx.array | Blocks, start: int, end: int) -> mx.array:
 
 
 def _holds_scores(queries: mx.array) -> bool:
-    """Whether MLX's fused attention holds all scores at once: on the CPU, and for heads its kernels do not know."""
-    return mx.default_device().type == mx.DeviceType.cpu or queries.shape[-1] not in _FUSED_HEAD_DIMS
+    return allocation.holds_scores(mx.default_device().type == mx.DeviceType.gpu, queries.shape[-1])
 
 
 def _scores_bytes(queries: mx.array, keys: mx.array) -> int:

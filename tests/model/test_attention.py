@@ -85,7 +85,7 @@ def test_softmax_is_in_float32_whatever_the_type(dtype):
 
 
 def test_scores_that_would_not_fit_are_taken_in_blocks(monkeypatch):
-    monkeypatch.setattr("model.layers.attention._MOST_SCORES", 1000)
+    monkeypatch.setattr("model.layers.attention.MOST_SCORES", 1000)
     monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", None)
     queries, keys, values = random(1, 1, 4, 9, 8), random(2, 1, 2, 9, 8), random(3, 1, 2, 9, 8)
     expected = reference(queries, keys, values, np.tril(np.ones((1, 9, 9), bool)))

@@ -1,4 +1,4 @@
-"""A long prefill of a hybrid model holds its memory bound, by MLX's own counters."""
+"""Memory holds its bounds, and takes what was foretold, by MLX's own counters."""
 
 from pathlib import Path
 
@@ -6,7 +6,11 @@ import mlx.core as mx
 import pytest
 
 import model
+from model.cache.rows import QuantisedRows, RowsView
+from model.layers.attention import blocked
+from model.memory import CPU, CUDA
 from model.session import SessionOptions
+from tests.benchmarks.fit import SHAPES, back_end_of, foretold, measure
 from tests.checkpoints import random_checkpoint
 
 LENGTH, WINDOW, LAYERS, CHUNK = 16_384, 256, 5, 256
@@ -55,3 +59,42 @@ def test_windows_save_what_they_promise(tmp_path):
     hybrid, *_ = prefilled(tmp_path / "hybrid", sliding_layers=LAYERS, length=2560)
     full, *_ = prefilled(tmp_path / "full", sliding_layers=0, length=2560)
     assert hybrid.nbytes < full.nbytes / 2
+
+
+def most_in_blocks(keys: int) -> int:
+    """Bytes that blocked attention of 32 queries over so many quantised keys holds at most."""
+    rows = mx.zeros((1, 2, keys, 64))
+    buffer = QuantisedRows.like(rows, model.KVQuantisation(), 0).moved(0, 0, keys)
+    buffer.write(0, rows)
+    queries = mx.zeros((1, 4, 32, 64))
+    mx.eval(buffer.state, queries)
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(blocked(queries, RowsView(buffer, 0, keys), RowsView(buffer, 0, keys), "causal"))
+    return mx.get_peak_memory() - before
+
+
+def test_blocked_attention_never_holds_a_whole_row_of_scores():
+    assert most_in_blocks(16 * 1024) < 1.2 * most_in_blocks(4 * 1024)
+
+
+QUICK = ("large vocabulary",)
+"""The others run with the soak: together they take half a minute."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in SHAPES]
+)
+def test_a_conversation_takes_what_was_foretold(name):
+    measured = measure(name)
+    told = foretold(SHAPES[name], back_end_of(measured))
+    assert told.total == pytest.approx(measured.peak, rel=0.1)
+    assert told.weights == pytest.approx(measured.weights, rel=0.01)
+    assert told.kv == pytest.approx(measured.kv, rel=0.02)
+
+
+def test_a_gpu_computes_with_weights_as_they_are_stored():
+    for shape in SHAPES.values():
+        gpu, cpu = (foretold(shape, back_end) for back_end in (CUDA, CPU))
+        assert gpu.weights <= 0.51 * cpu.weights
+        assert gpu.kv <= cpu.kv and gpu.workspace > 0

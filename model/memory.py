@@ -1,0 +1,237 @@
+"""What a model takes in memory while it answers, foretold from its configuration: weights, KV cache and workspace.
+
+It follows what `model.allocation` prescribes and what one layer of `model.qwen2` computes; measured are only a few
+constants per back end, each where it stands. It knows no MLX, nothing of the process around it, and nothing of what
+MLX keeps of freed buffers.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from model.allocation import (
+    BLOCK,
+    LAYERS_AT_ONCE,
+    MOST_SCORES,
+    SLACK,
+    SNAPSHOT_BYTES,
+    SNAPSHOTS,
+    chunk,
+    grown,
+    holds_scores,
+    rotated,
+    unpacks,
+)
+from model.config import SHAPES, Config, LayerQuantization
+from model.facts import FULL, matrices, parameters, stored_element, weight_bytes
+
+FLOAT32 = 4
+KvBits = Literal[4, 8]
+_KV_GROUP = 64
+"""Numbers of a key that share a scale, where keys and values are quantised."""
+
+
+@dataclass(frozen=True)
+class BackEnd:
+    """How a back end of MLX takes memory for what it computes: when work is queued, not when it is done."""
+
+    gpu: bool
+    scores: float
+    """Times that scores are there, float32, where they are held."""
+    masked: bool
+    """Whether scores are held where a mask of booleans goes with them, whatever the heads."""
+    blocks: int
+    """Blocks of blocked attention that are there at once."""
+    sampling: int
+    """Rows of the vocabulary, float32, that drawing a token takes: sorting for top-p takes most of them."""
+
+    def alive(self, layers: int) -> float:
+        """Layers of so many whose results are alive at once: on a GPU those that are queued beside those computed.
+
+        A small model is computed nearly as fast as it is queued: one of 6 and three of 24 and 28 were measured.
+        """
+        return min(2 * LAYERS_AT_ONCE - 1, max(1, layers / 8)) if self.gpu else 1
+
+    def attending(self, layers: int) -> float:
+        """The same where attention goes block by block, which takes a GPU longest."""
+        return min(2 * LAYERS_AT_ONCE, max(1, layers / 4)) if self.gpu else 1
+
+
+CPU = BackEnd(gpu=False, scores=1, masked=True, blocks=2, sampling=13)
+"""Measured with MLX 0.32.4 on x86-64 Linux by `python -m tests.benchmarks.fit`: within 4 % for ten shapes."""
+CUDA = BackEnd(gpu=True, scores=1.65, masked=True, blocks=6, sampling=18)
+"""Chosen by a run of the same with MLX 0.32.4 on an H100: tests/benchmarks/LOG.md has what it comes to."""
+METAL = replace(CUDA, masked=False)
+"""Never measured: as CUDA, but that Metal's kernels take masks, by MLX's documentation."""
+
+
+class Taken(NamedTuple):
+    """Bytes that MLX has at its peak, by what takes them."""
+
+    weights: int
+    kv: int
+    workspace: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.workspace
+
+
+def taken(
+    config: Config,
+    tokens: int,
+    back_end: BackEnd,
+    memory: int,
+    *,
+    kv_bits: KvBits | None = None,
+    marks: int = SNAPSHOTS,
+) -> Taken:
+    """The peak of a conversation that has grown to `tokens`, on a machine with `memory` bytes.
+
+    `kv_bits`: of quantised keys and values; `marks`: how many points of it are kept to return to.
+    """
+    element = _element(config, back_end)
+    weights, loading = _weights(config, back_end, memory)
+    kv = _kv(config, tokens, back_end, element, kv_bits, marks)
+    working = max(
+        _reading(config, tokens, back_end, element, kv_bits),
+        back_end.sampling * config.vocab_size * FLOAT32,
+        loading - weights - kv,
+    )
+    return Taken(weights, kv, working)
+
+
+def _element(config: Config, back_end: BackEnd) -> int:
+    """Bytes of a number that is computed with."""
+    return FLOAT32 if not back_end.gpu or stored_element(config) == FLOAT32 else FULL
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _weights(config: Config, back_end: BackEnd, memory: int) -> tuple[int, int]:
+    """Bytes of the loaded weights, and the most there is while they load: the largest first, changed one by one."""
+    if back_end.gpu:
+        weights = weight_bytes(config, config.quantization, element=stored_element(config))
+        return weights, weights
+    dense = parameters(config).total * FLOAT32
+    packed = config.quantization is not None
+    if packed and not (config.model_type in SHAPES and unpacks(dense, memory)):  # mlx-lm's never are
+        weights = weight_bytes(config, config.quantization, element=FLOAT32)
+        return weights, weights
+    return dense, _peak_of_loading(config)
+
+
+def _peak_of_loading(config: Config) -> int:
+    """Where weights become float32: what is there already, and of the next matrix the old form and the new."""
+    element = stored_element(config)
+    sizes = []
+    for _, path, matrix in matrices(config):
+        packing = config.quantization.of(path) if config.quantization else None
+        stored, dense = matrix.nbytes(packing, element), matrix.parameters * FLOAT32
+        sizes.append((stored, dense, _beside(packing, stored, dense)))
+    held = peak = 0
+    for _, dense, beside in sorted(sizes, reverse=True):
+        peak = max(peak, held + dense + beside)
+        held += dense
+    return peak
+
+
+def _beside(packing: LayerQuantization | None, stored: int, dense: int) -> int:
+    """Bytes that stand beside a matrix while it becomes float32: what was stored; where that is packed, the codes one
+    by one too, and scales and biases in float32."""
+    if packing is None:
+        return 0 if stored == dense else stored
+    return stored + dense + 2 * dense // packing.group_size
+
+
+# --- keys and values ------------------------------------------------------------------------------------------------
+
+
+def _row(config: Config, element: int, kv_bits: KvBits | None) -> int:
+    """Bytes of the keys and values of one position in one layer."""
+    numbers = 2 * config.num_key_value_heads * config.head_dim
+    if kv_bits is None:
+        return numbers * element
+    return numbers * kv_bits // 8 + 2 * (numbers // _KV_GROUP) * element  # a scale and a bias a group
+
+
+def _kv(config: Config, tokens: int, back_end: BackEnd, element: int, kv_bits: KvBits | None, marks: int) -> int:
+    """Bytes of all caches as they are allocated, room to grow and copies to return to included."""
+    row = _row(config, element, kv_bits)
+    layers = Counter(config.layer_windows)
+    caches = sum(count * _capacities(tokens, window, back_end)[-1] for window, count in layers.items())
+    copies = sum(min(tokens, window - 1) for window in config.layer_windows if window is not None)
+    return caches * row + min(marks * copies * row, max(SNAPSHOT_BYTES, copies * row))
+
+
+def _capacities(tokens: int, window: int | None, back_end: BackEnd) -> list[int]:
+    """The buffers that one layer's cache has on the way to `tokens`, in positions; nothing at first."""
+    capacities = [0, 0]
+    while capacities[-1] < tokens:
+        held = capacities[-1]
+        larger = grown(held + 1) if window is None else rotated(held, window, SLACK, chunk(back_end.gpu))[1]
+        if larger == held:
+            break
+        capacities.append(larger)
+    return capacities
+
+
+# --- what one chunk takes beside ------------------------------------------------------------------------------------
+
+
+def _reading(config: Config, tokens: int, back_end: BackEnd, element: int, kv_bits: KvBits | None) -> int:
+    """Bytes for reading a chunk: of each layer that is alive its results, and what attention takes where it is most."""
+    rows = min(chunk(back_end.gpu), max(tokens, 1))
+    attention = max(
+        _attending(config, tokens, window, rows, back_end, element, kv_bits) for window in set(config.layer_windows)
+    )
+    return int(back_end.alive(config.num_hidden_layers) * _results(config, rows, element) + attention)
+
+
+def _results(config: Config, rows: int, element: int) -> int:
+    """Bytes of all that one layer computes for `rows` tokens, attention's own apart.
+
+    Of the hidden size: both norms, both outputs, both sums and what came in. Of the queries: projected, normed or
+    scaled, turned, attended, put together, and one copy between. Keys and values: projected and turned. Of the
+    feed-forward: gate and up; what follows is written over them.
+    """
+    hidden, inner = config.hidden_size, config.intermediate_size
+    queries, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    return rows * (7 * hidden + 6 * queries + 4 * keys + 2 * inner) * element
+
+
+def _attending(
+    config: Config,
+    tokens: int,
+    window: int | None,
+    rows: int,
+    back_end: BackEnd,
+    element: int,
+    kv_bits: KvBits | None,
+) -> float:
+    """Bytes that attention of one layer takes for `rows` queries, and its cache when it moves to another buffer."""
+    row = _row(config, element, kv_bits)
+    earlier, capacity = _capacities(tokens, window, back_end)[-2:]
+    if window is None:
+        moving = (earlier, earlier * row)  # with so many keys it moved the last time
+        return max(
+            _scores(config, keys, rows, back_end, kv_bits, False) + beside for keys, beside in ((tokens, 0), moving)
+        )
+    keys = min(tokens, window - 1 + rows)
+    again = tokens > capacity  # full, it moves on and on
+    return _scores(config, keys, rows, back_end, kv_bits, True) + (capacity if again else earlier) * row
+
+
+def _scores(config: Config, keys: int, rows: int, back_end: BackEnd, kv_bits: KvBits | None, masked: bool) -> float:
+    """Bytes of scores, masks and unpacked keys over so many `keys`."""
+    scores = config.num_attention_heads * rows * FLOAT32
+    held = holds_scores(back_end.gpu, config.head_dim)
+    if kv_bits is None and not (held and scores * keys > MOST_SCORES):
+        held = held or (masked and back_end.masked)
+        return (held * back_end.scores * scores + rows) * keys
+    unpacked = 2 * config.num_key_value_heads * config.head_dim * FLOAT32
+    block = (2 * scores + unpacked + rows) * min(keys, back_end.blocks * BLOCK)  # before and after the mask
+    return back_end.attending(config.num_hidden_layers) * block
