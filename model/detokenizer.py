@@ -16,6 +16,10 @@ from model.errors import ModelError
 
 Errors = Literal["replace", "strict", "ignore"]
 
+Decoding = Literal["bytes", "pieces and bytes", "pieces"]
+"""Pieces are bytes (byte-level BPE); text, and tokens <0xNN> beside it; text alone."""
+
+_BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
 _CONTEXT = 8
 """Tokens before a new one that a decoder may look at to place its spaces."""
 
@@ -32,10 +36,22 @@ class Detokenizer(Protocol):
 
 def detokenizer(backend: tokenizers.Tokenizer, skipped: frozenset[int], errors: Errors, name: str) -> Detokenizer:
     """The one that fits the tokenizer's decoder. `skipped` ids have no text; `name` is what ModelErrors call it."""
-    text, decoding = _Utf8(errors, name), _decoding(backend)
-    if decoding == "bytes":
+    text, kind = _Utf8(errors, name), decoding(backend)
+    if kind == "bytes":
         return _ByteDetokenizer(backend, skipped, text)
-    return _PieceDetokenizer(backend, skipped, text, decoding == "pieces and bytes")
+    return _PieceDetokenizer(backend, skipped, text, kind == "pieces and bytes")
+
+
+def bytes_of(backend: tokenizers.Tokenizer, id: int) -> bytes:
+    """The bytes that an ordinary token stands for; none for an id that is no token."""
+    piece, kind = backend.id_to_token(id), decoding(backend)
+    if piece is None:
+        return b""
+    if kind == "bytes":
+        return _ByteDetokenizer.bytes_of(piece)
+    if kind == "pieces and bytes" and (byte := _BYTE_PIECE.fullmatch(piece)):
+        return bytes.fromhex(byte[1])
+    return piece.replace("▁", " ").encode()
 
 
 def _byte_characters() -> list[str]:
@@ -82,14 +98,15 @@ class _ByteDetokenizer:
     def add(self, id: int) -> str:
         if id in self._special or id < 0:
             return ""
-        return self._text.decode(self._bytes(self._backend.id_to_token(id) or ""))
+        return self._text.decode(self.bytes_of(self._backend.id_to_token(id) or ""))
 
     def flush(self) -> str:
         return self._text.decode(b"", final=True)
 
     @staticmethod
     @lru_cache(maxsize=4096)
-    def _bytes(piece: str) -> bytes:
+    def bytes_of(piece: str) -> bytes:
+        """The bytes that the characters of a piece stand for."""
         try:
             return bytes(_BYTES[character] for character in piece)
         except KeyError:  # an added token, which is text as it stands
@@ -112,7 +129,7 @@ class _PieceDetokenizer:
         piece = self._backend.id_to_token(id)
         if piece is None:
             return ""
-        if self._byte_pieces and (byte := re.fullmatch("<0x([0-9A-Fa-f]{2})>", piece)):
+        if self._byte_pieces and (byte := _BYTE_PIECE.fullmatch(piece)):
             self._remember(id)
             return self._bytes.decode(bytes.fromhex(byte[1]))
         return self.flush() + self._difference(id)
@@ -136,8 +153,8 @@ class _PieceDetokenizer:
         self._recent = [*self._recent[1 - _CONTEXT :], id]
 
 
-def _decoding(backend: tokenizers.Tokenizer) -> str:
-    """The detokeniser that fits: "bytes" (byte-level BPE), "pieces and bytes" (<0xNN> tokens), "pieces"."""
+def decoding(backend: tokenizers.Tokenizer) -> Decoding:
+    """What the vocabulary's pieces are made of, and so which detokeniser fits."""
     decoder = backend.decoder
     kinds = set(_kinds(json.loads(decoder.__getstate__()))) if decoder is not None else set()
     if "ByteLevel" in kinds and kinds <= {"ByteLevel", "Fuse"}:

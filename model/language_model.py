@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from model.cache import CacheOptions, KVQuantisation
+from model.embeddings import Embeddings
 from model.errors import ModelError
 from model.generation import THINK_CLOSE, THINK_OPEN, Generation, TextFlow, Token
 from model.network import Network
@@ -83,6 +85,11 @@ class LanguageModel:
                 "request",
             )
         return self._tokenizer
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """The matrix that tokens are looked up in. ModelError("unsupported") where the architecture hides it."""
+        return Embeddings(self.network, self.traits.name, self.traits.vocabulary)
 
     def logits(self, tokens: mx.array, attention_mask: mx.array | None = None) -> mx.array:
         """Logits, float32, without any cache: (L,) -> (L, vocab), or (B, L) -> (B, L, vocab).

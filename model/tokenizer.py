@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import tokenizers
 
-from model.detokenizer import BYTE_CHARACTERS, Detokenizer, Errors, detokenizer
+from model.detokenizer import BYTE_CHARACTERS, Detokenizer, Errors, bytes_of, decoding, detokenizer
 from model.encoding import Encoder
 from model.errors import ModelError, one_line
 from model.placeholders import Placeholders
@@ -131,6 +131,8 @@ class Tokenizer:
         # Some vocabularies list runs of spaces and newlines among the added tokens. They steer nothing.
         control = {id: token.content for id, token in added.items() if token.special or token.content.strip("▁ \n\t\r")}
         self._control = frozenset(control)
+        self.controls: Mapping[int, str] = dict(sorted(control.items()))
+        """The tokens that steer and are no text, by id, with their names. Nothing that a person types becomes one."""
         self._literals = frozenset(filter(None, control.values()))
         # Such tokens are looked for after normalising, which turns other characters into a literal (under NFKC
         # full-width brackets).
@@ -229,9 +231,9 @@ class Tokenizer:
         if len(text) > 1:
             middle = len(text) // 2
             return self.encode_plain(text[:middle]) + self.encode_plain(text[middle:])
-        return [id for id in self._bytes_of(text) if id not in self._control]
+        return [id for id in self._letter_by_bytes(text) if id not in self._control]
 
-    def _bytes_of(self, character: str) -> Iterator[int]:
+    def _letter_by_bytes(self, character: str) -> Iterator[int]:
         for byte in _encodable(character).encode():
             for piece in (BYTE_CHARACTERS[byte], f"<0x{byte:02X}>"):
                 id = self._plain.token_to_id(piece)
@@ -258,6 +260,17 @@ class Tokenizer:
         if pieces:
             pieces[-1] += text.flush()
         return pieces
+
+    def bytes_of(self, id: int) -> bytes:
+        """The bytes that a token stands for, a control token's name; none for an id that is no token."""
+        name = self.controls.get(id)
+        return bytes_of(self._backend, id) if name is None else name.encode()
+
+    @property
+    def kind(self) -> str:
+        """How it makes tokens of text, in the field's words: byte-level BPE, Unigram."""
+        model = type(self._backend.model).__name__
+        return f"byte-level {model}" if decoding(self._backend) == "bytes" else model
 
     def text_after(self, before: Sequence[int], id: int) -> str:
         """What `id` adds to the text of `before`, or the name of a special token; U+FFFD for part of a character."""

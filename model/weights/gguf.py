@@ -6,31 +6,37 @@ says how much that changed. It runs in numpy and knows no MLX.
 """
 
 import fcntl
-import hashlib
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+from gguf import GGMLQuantizationType
 
 from model.errors import ModelError
-from model.weights.gguf_blocks import Array, Packing, dequantised, pack, packing
-from model.weights.gguf_header import Header, StoredTensor, check_extent, read
-from model.weights.gguf_settings import ROPE_FACTORS, config_of, interleaved_heads, our_name, settings_of
+from model.weights.conversions import Bits, Identity, folder_name, identity, remove_stale
+from model.weights.gguf_blocks import Array, dequantised, pack
+from model.weights.gguf_header import Header, StoredTensor, read
+from model.weights.gguf_settings import settings_of
+from model.weights.gguf_shape import (
+    ROPE_FACTORS,
+    architecture,
+    block_type,
+    config_of,
+    interleaved_heads,
+    our_name,
+    weights,
+)
+from model.weights.gguf_types import TYPES, Packing, packing
 from model.weights.safetensors import read_header, short
 from model.weights.writing import new_file, safetensors_header, sync_folder
-
-SCHEMA = 2
-"""Raised whenever the same file would be converted to something else than before."""
 
 REPORT = "conversion.json"
 FILES = (
@@ -46,7 +52,6 @@ CHUNK = 1 << 20
 """Weights that are converted at once, by each thread: some 40 MB while it lasts."""
 THREADS = min(6, os.cpu_count() or 1)
 
-Bits = Literal[4, 8]
 Progress = Callable[[int, int], None]
 
 _PLAIN = {
@@ -78,8 +83,8 @@ def convert(path: Path, conversions: Path, progress: Progress, *, bits: Bits | N
     if bits not in (None, 4, 8):
         raise ModelError(f"GGUF weights are requantised to 4 or 8 bits, not {bits}; choose one of these", "request")
     try:
-        identity = _identity(path)
-        folder = conversions / _folder_name(path, identity, bits)
+        state = identity(path)
+        folder = conversions / folder_name(path, state, bits)
         if _complete(folder):
             return folder
         header = read(path)
@@ -87,8 +92,8 @@ def convert(path: Path, conversions: Path, progress: Progress, *, bits: Bits | N
         with _alone(conversions):
             if _complete(folder):
                 return folder
-            _convert(header, plan, folder, progress, identity)
-            _remove_stale(folder)
+            _convert(header, plan, folder, progress, state)
+            remove_stale(folder)
     except OSError as error:
         raise ModelError(f"{path} cannot be converted into {conversions}: {error.strerror or error}") from None
     return folder
@@ -109,32 +114,6 @@ def conversion_report(folder: Path) -> dict[str, TypeReport]:
 
 
 # --- the folder -----------------------------------------------------------------------------------------------------
-
-
-def _identity(path: Path) -> tuple[str, str]:
-    """Which file it is, and which state of it."""
-    try:
-        resolved = path.resolve(strict=True)
-    except (OSError, RuntimeError, ValueError):  # missing, a loop of links, a NUL in the name
-        raise ModelError(f"{path} does not exist; give the path of a GGUF file") from None
-    status = resolved.stat()
-    return str(resolved), f"{SCHEMA}\0{status.st_size}\0{status.st_mtime_ns}"
-
-
-def _folder_name(path: Path, identity: tuple[str, str], bits: Bits | None) -> str:
-    """Readable, then one hash of the path and one of the file's state, by which stale ones are known."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.")[:80]
-    where, state = (hashlib.sha256(os.fsencode(part)).hexdigest()[:12] for part in identity)
-    return f"{readable or 'model'}-{where}-{state}" + (f"-{bits}bit" if bits else "")
-
-
-def _remove_stale(folder: Path) -> None:
-    """Conversions of earlier states of the same file; what a process has open of them it keeps."""
-    found = re.fullmatch(r".*-([0-9a-f]{12})-([0-9a-f]{12})(-\dbit)?", folder.name)
-    where, state = (found[1], found[2]) if found else ("", "")
-    for other in folder.parent.glob(f"*-{where}-*"):
-        if re.search(rf"-{where}-(?!{state})[0-9a-f]{{12}}(-\dbit)?$", other.name) and not other.is_symlink():
-            shutil.rmtree(other, ignore_errors=True)
 
 
 def _complete(folder: Path) -> bool:
@@ -162,9 +141,7 @@ def _alone(conversions: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _convert(
-    header: Header, plan: "list[_Planned]", folder: Path, progress: Progress, identity: tuple[str, str]
-) -> None:
+def _convert(header: Header, plan: "list[_Planned]", folder: Path, progress: Progress, state: Identity) -> None:
     path = header.path
     needed = sum(part.size for planned in plan for part in planned.parts()) + 32 * 1024 * 1024
     free = shutil.disk_usage(folder.parent).free
@@ -190,7 +167,7 @@ def _convert(
             with new_file(unfinished / name, 0o600) as file:
                 text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
                 file.write(text.encode())
-        if _identity(path) != identity:
+        if identity(path) != state:
             raise ModelError(f"{path} changed while it was read; try again when it is complete")
         shutil.rmtree(folder, ignore_errors=True)  # whatever stands there is damaged
         unfinished.rename(folder)
@@ -234,8 +211,8 @@ class _Planned:
     @property
     def row_bytes(self) -> int:
         """Of a row in the GGUF file."""
-        block, size = GGML_QUANT_SIZES[self.kind]
-        return int(self.columns // block * size)
+        kind = TYPES[self.stored.kind]
+        return self.columns // kind.block * kind.size
 
     def parts(self) -> list[_Part]:
         if self.form is None:
@@ -254,30 +231,20 @@ class _Planned:
 
 
 def _plan(header: Header, bits: Bits | None) -> list[_Planned]:
-    return [
-        _planned(header, tensor, our_name(header.path, tensor.name), bits)
-        for tensor in header.tensors
-        if tensor.name != ROPE_FACTORS
-    ]
+    architecture(header)
+    return [_planned(header, tensor, our_name(header.path, tensor.name), bits) for tensor in weights(header)]
 
 
 def _planned(header: Header, tensor: StoredTensor, name: str, bits: Bits | None) -> _Planned:
-    kind = _kind(header.path, tensor)
-    block, size = GGML_QUANT_SIZES[kind]
-    if tensor.shape[-1] % block:
-        raise ModelError(
-            f"{header.path}: rows of {short(tensor.name)} are {tensor.shape[-1]} long, not blocks of {block}; "
-            "download it again"
-        )
+    block_type(header, tensor)
     if len(tensor.shape) > 2:
         raise ModelError(f"{header.path}: {short(tensor.name)} has {len(tensor.shape)} dimensions; download it again")
-    end = tensor.offset + math.prod(tensor.shape) // block * size
-    check_extent(header.path, tensor.name, header.start + end)
-    return _Planned(name, tensor, kind, packing(kind, tensor.shape[1], bits) if len(tensor.shape) == 2 else None)
+    form = packing(tensor.kind, tensor.shape[1], bits) if len(tensor.shape) == 2 else None
+    return _Planned(name, tensor, GGMLQuantizationType(tensor.kind), form)
 
 
-def _rope_factors(header: Header) -> Array | None:
-    """The tensor that stretches a context, float32; None where the file has none."""
+def _rope_factors(header: Header) -> list[float] | None:
+    """The tensor that stretches a context; None where the file has none."""
     tensor = next((tensor for tensor in header.tensors if tensor.name == ROPE_FACTORS), None)
     if tensor is None:
         return None
@@ -285,25 +252,8 @@ def _rope_factors(header: Header) -> Array | None:
     if len(tensor.shape) > 1 or planned.columns > 1024:
         raise ModelError(f"{header.path}: {ROPE_FACTORS} has an impossible shape; download it again")
     with header.path.open("rb") as file:
-        return dequantised(planned.kind, _rows(file.fileno(), header, planned, range(1))).reshape(-1)
-
-
-def _kind(path: Path, tensor: StoredTensor) -> GGMLQuantizationType:
-    """A tensor's type. ModelError where the `gguf` package has nothing that reads it."""
-    try:
-        kind = GGMLQuantizationType(tensor.kind)
-        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
-    except (ValueError, KeyError):
-        number = f"type {tensor.kind}, which is unknown here"
-    except NotImplementedError:
-        number = f"{kind.name}, which is no type of published weights"
-    else:
-        return kind
-    raise ModelError(
-        f"{path} stores {short(tensor.name)} as {number}; use a Q8_0 or Q4_K_M file of this model, or a version of "
-        "it made for MLX",
-        "unsupported",
-    )
+        factors: list[float] = dequantised(planned.kind, _rows(file.fileno(), header, planned, range(1)))[0].tolist()
+        return factors
 
 
 def _report(plan: list[_Planned], errors: Mapping[str, float]) -> dict[str, Any]:

@@ -10,26 +10,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+from gguf import GGMLQuantizationType, dequantize
 from gguf.quants import Q4_K
+
+from model.weights.gguf_types import GROUP, TYPES, Packing
 
 Array = npt.NDArray[Any]
 Affine = tuple[Array, Array, Array]
 """Codes uint8 (rows, groups, group size), scales and biases float32 (rows, groups)."""
 
-GROUP = 32
-"""Weights that share a scale in the types that are repacked."""
-
 _EPSILON = np.float32(1e-7)
 """The least scale that mx.quantize gives."""
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How MLX stores a matrix: `bits` a weight, a scale and a bias for every `group` weights of a row."""
-
-    bits: int
-    group: int
 
 
 @dataclass(frozen=True)
@@ -45,32 +36,14 @@ class Packed:
     """Sum of the squares of what the file means; 0 where nothing was rounded."""
 
 
-def packing(kind: GGMLQuantizationType, columns: int, bits: int | None) -> Packing | None:
-    """How to store a matrix of this type; None: as the plain numbers it consists of.
-
-    `bits`, 4 or 8, is for what has to be quantised anew; by default 8 where the file spends more than 5 bits on a
-    weight, else 4. Types whose own 4 bits can be kept stay so, plain numbers become codes only on demand.
-    """
-    if kind in REPACKED and (bits is None or REPACKED[kind][0] <= bits):
-        return Packing(REPACKED[kind][0], GROUP)
-    block, size = GGML_QUANT_SIZES[kind]
-    if block == 1 and bits is None:
-        return None
-    chosen = bits or (8 if size * 8 / block > 5 else 4)
-    if columns % GROUP:
-        return None
-    # With 4 bits the smaller group is worth its half bit a weight; K-quants' own groups are of 16 and 32.
-    return Packing(chosen, 64 if chosen == 8 and columns % 64 == 0 else GROUP)
-
-
 def pack(kind: GGMLQuantizationType, rows: Array, form: Packing) -> Packed:
     """Rows as ggml stores them, (rows, bytes) uint8, in MLX's form.
 
     ArithmeticError where the weights are not finite or beyond float16, in which MLX keeps the scales.
     """
-    if kind in REPACKED and REPACKED[kind][0] == form.bits:
+    if kind in REPACKED and TYPES[kind].kept == form.bits:
         with np.errstate(all="ignore"):  # scales that are no numbers; `_halves` tells of them
-            codes, exact_scales, exact_biases = REPACKED[kind][1](rows)
+            codes, exact_scales, exact_biases = REPACKED[kind](rows)
         scales, biases = _halves(exact_scales), _halves(exact_biases)
         scale_off, bias_off = scales - exact_scales, biases - exact_biases
         if not scale_off.any() and not bias_off.any():
@@ -225,14 +198,14 @@ def _of_eight(blocks: Array, codes_at: int) -> Affine:
 
 
 _T = GGMLQuantizationType
-REPACKED: dict[GGMLQuantizationType, tuple[int, Callable[[Array], Affine]]] = {
-    _T.Q4_0: (4, _q4_0),
-    _T.Q4_1: (4, _q4_1),
-    _T.Q4_K: (4, _q4_k),
-    _T.Q5_0: (8, _q5_0),
-    _T.Q5_1: (8, _q5_1),
-    _T.Q5_K: (8, _q5_k),
-    _T.Q8_0: (8, _q8_0),
+REPACKED: dict[GGMLQuantizationType, Callable[[Array], Affine]] = {
+    _T.Q4_0: _q4_0,
+    _T.Q4_1: _q4_1,
+    _T.Q4_K: _q4_k,
+    _T.Q5_0: _q5_0,
+    _T.Q5_1: _q5_1,
+    _T.Q5_K: _q5_k,
+    _T.Q8_0: _q8_0,
 }
-"""The bits of MLX's that hold their codes, and how to get at these. All are exact, but for Q4_K and Q5_K: there a
-scale is the product of a float16 and 6 bits, which float16 holds to a 2048th."""
+"""How to get at the codes of the types that are kept. All are exact, but for Q4_K and Q5_K: there a scale is the
+product of a float16 and 6 bits, which float16 holds to a 2048th."""

@@ -2,16 +2,15 @@
 
 A hostile header announces counts and lengths that no file holds. Here each one is compared with what is left of the
 file before anything is made of it, and nothing is made of what nobody asks for. The format: ggml, docs/gguf.md,
-versions 2 and 3, little-endian. It knows no architecture and no type of tensor.
+versions 2 and 3, little-endian. It knows no architecture and no type of tensor, and runs without numpy.
 """
 
-import mmap
+import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import IO, Any
 
 from model.errors import ModelError
 from model.weights.safetensors import amount, open_regular, short
@@ -28,15 +27,20 @@ MAX_TEXT = 16 * 1024 * 1024
 """Bytes of one string."""
 MAX_KEPT = 64 * 1024 * 1024
 """Bytes of all strings together. The vocabulary of Qwen2 has 5 million."""
+MAX_HEADER = 256 * 1024 * 1024
+"""Bytes of the whole header. Those of published files have some 10 million."""
 
 _VOCABULARY = {f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type", "merges")}
 _STRING, _ARRAY = 8, 9
-_SCALARS = {
-    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8",
-}  # fmt: skip
-"""numpy's name of each scalar type."""
-_SIZES = {kind: np.dtype(name).itemsize for kind, name in _SCALARS.items()}
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""struct's letter for each scalar type."""
+_SIZES = {kind: struct.calcsize(f"<{letter}") for kind, letter in _SCALARS.items()}
 _LENGTH = struct.Struct("<Q")
+_PIECE = 1024 * 1024
+"""Bytes that are read at a time."""
+_LARGEST = 3.4028235e38
+"""In single precision."""
+_MAGIC = b"GGUF"
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,7 @@ class Header:
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        with np.errstate(over="ignore"):
-            return float(str(np.float32(value)))
+        return _as_written(value)
 
     def flag(self, key: str, otherwise: bool = False) -> bool:
         """A truth value; `otherwise` where there is none."""
@@ -100,11 +103,23 @@ class Header:
         return value
 
 
-def read(path: Path) -> Header:
-    """The header of a GGUF file. ModelError where it is not sound."""
+def is_gguf(path: Path) -> bool:
+    """Whether this is a GGUF file, whatever it is called: Ollama's have no suffix."""
+    try:
+        with open_regular(path) as file:
+            return bool(file.read(4) == _MAGIC)
+    except (ModelError, OSError):
+        return False
+
+
+def read(path: Path, vocabulary: bool = True) -> Header:
+    """The header of a GGUF file, without the arrays of the `vocabulary` where nobody asks for them.
+
+    ModelError where it is not sound.
+    """
     with open_regular(path) as file:
         prefix = file.read(24)
-        if prefix[:4] != b"GGUF":
+        if prefix[:4] != _MAGIC:
             raise ModelError(f"{path} is no GGUF file, or a damaged one; download it again")
         if len(prefix) < 24:
             raise ModelError(f"{path} ends inside its header; download it again")
@@ -113,24 +128,45 @@ def read(path: Path) -> Header:
             # A file for machines of the other byte order shows its version number mirrored.
             what = "big-endian GGUF" if version & 0xFFFF == 0 else f"GGUF version {version}"
             raise ModelError(f"{path} is {what}, which is not supported; look for a newer version of it", "unsupported")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            walk = _Walk(path, data)
-            for what, count in (("tensors", tensors), ("metadata entries", entries)):
-                if count > min(MAX_ENTRIES, len(data) // 13):  # no entry takes fewer bytes
-                    raise ModelError(f"{path} announces {count} {what}, which cannot be; download it again")
-            values, alignment = walk.metadata(entries)
-            found = walk.tensors(tensors)
-            return Header(path, values, found, -(-walk.at // alignment) * alignment)
+        walk = _Walk(path, file, bytearray(prefix), vocabulary)
+        for what, count in (("tensors", tensors), ("metadata entries", entries)):
+            if count > min(MAX_ENTRIES, walk.end // 13):  # no entry takes fewer bytes
+                raise ModelError(f"{path} announces {count} {what}, which cannot be; download it again")
+        values, alignment = walk.metadata(entries)
+        found = walk.tensors(tensors)
+        return Header(path, values, found, -(-walk.at // alignment) * alignment)
+
+
+def _as_written(value: float) -> float:
+    """The shortest decimal number that is `value` in single precision."""
+    if not math.isfinite(value):
+        return value
+    try:
+        single = struct.pack("<f", value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    (exact,) = struct.unpack("<f", single)
+    for digits in range(1, 9):
+        written = float(f"{exact:.{digits}g}")
+        if abs(written) <= _LARGEST and struct.pack("<f", written) == single:
+            return written
+    return float(f"{exact:.9g}")
 
 
 class _Walk:
-    """A position in the header that moves forward, never past the end."""
+    """A position in the header that moves forward, never past the end.
 
-    def __init__(self, path: Path, data: mmap.mmap) -> None:
+    The file is read, not mapped: where its disk goes away, or it is cut short, a mapping would kill the process.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes], data: bytearray, vocabulary: bool) -> None:
         self.path = path
+        self.file = file
         self.data = data
-        self.end = len(data)
-        self.at = 24
+        """What has been read, from the beginning of the file."""
+        self.vocabulary = vocabulary
+        self.end = os.fstat(file.fileno()).st_size
+        self.at = len(data)
         self.strings = MAX_STRINGS
         self.kept = MAX_KEPT
 
@@ -173,9 +209,10 @@ class _Walk:
         item, count = self._number("<I"), self._number("<Q")
         if item not in _SIZES and item != _STRING:  # nested ones too: nothing publishes them
             raise self._damaged(f"{short(key)} is an array of an unknown type")
-        wanted = key in _VOCABULARY
-        if count > min((self.end - self.at) // _SIZES.get(item, 8), MAX_VOCABULARY if wanted else MAX_ITEMS):
+        most = MAX_VOCABULARY if key in _VOCABULARY else MAX_ITEMS
+        if count > min((self.end - self.at) // _SIZES.get(item, 8), most):
             raise self._damaged(f"{short(key)} announces {count} items")
+        wanted = self.vocabulary and key in _VOCABULARY
         if item == _STRING:
             return self._strings(key, count, wanted)
         if wanted:
@@ -186,23 +223,22 @@ class _Walk:
     def _scalars(self, kind: int, count: int) -> list[Any]:
         start = self.at
         self._skip(count * _SIZES[kind])
-        # A copy, since nothing may hold on to the mapped file.
-        items: list[Any] = np.frombuffer(self.data[start : self.at], _SCALARS[kind]).tolist()
-        return items
+        return list(struct.unpack_from(f"<{count}{_SCALARS[kind]}", self.data, start))
 
     def _strings(self, key: str, count: int, wanted: bool) -> list[str] | None:
         self.strings -= count
         if self.strings < 0:
             raise self._damaged(f"its arrays hold more than {MAX_STRINGS} strings")
-        data, end, at, first = self.data, self.end, self.at, self.at
+        data, at, first = self.data, self.at, self.at
+        here = len(data)
         pieces = []
         for _ in range(count):
             start = at + 8
-            if start > end:
-                raise self._short()
+            if start > here:
+                here = self._read_to(start)
             at = start + _LENGTH.unpack_from(data, start - 8)[0]
-            if at > end:
-                raise self._short()
+            if at > here:
+                here = self._read_to(at)
             if wanted:
                 if at - first > MAX_KEPT:
                     raise self._damaged(f"{short(key)} is too long")
@@ -239,9 +275,23 @@ class _Walk:
         return int(struct.unpack_from(form, self.data, start)[0])
 
     def _skip(self, length: int) -> None:
-        if length > self.end - self.at:
+        to = self.at + length
+        if to > len(self.data):
+            self._read_to(to)
+        self.at = to
+
+    def _read_to(self, to: int) -> int:
+        """Have the bytes up to `to` at hand; the number of those that are."""
+        if to > self.end:
             raise self._short()
-        self.at += length
+        if to > MAX_HEADER:
+            raise self._damaged(f"it is longer than {amount(MAX_HEADER)}")
+        while len(self.data) < to:
+            piece = self.file.read(max(_PIECE, to - len(self.data)))
+            if not piece:
+                raise self._short()
+            self.data += piece
+        return len(self.data)
 
     def _short(self) -> ModelError:
         return ModelError(f"{self.path} ends inside its header; download it again")

@@ -84,8 +84,9 @@ class Vocabulary:
     add_space: bool
 
     @classmethod
-    def of(cls, header: Header, splitting: str) -> "Vocabulary":
-        """That of a file; `splitting` is for files from before it had a name."""
+    def of(cls, header: Header) -> "Vocabulary":
+        """That of a file. How one splits that is from before this had a name, its architecture tells."""
+        splitting = "qwen2" if (header.text("general.architecture") or "").startswith("qwen") else "default"
         return cls(
             kind=header.text("tokenizer.ggml.model") or "missing",
             splitting=header.text("tokenizer.ggml.pre") or splitting,
@@ -97,14 +98,20 @@ class Vocabulary:
         )
 
 
-def tokenizer_json(path: Path, vocabulary: Vocabulary) -> str:
-    """The text of tokenizer.json. ModelError where the vocabulary is damaged, or of another kind."""
-    kind, splitting, tokens, types = vocabulary.kind, vocabulary.splitting, vocabulary.tokens, vocabulary.types
+def refuse_unknown(path: Path, vocabulary: Vocabulary) -> None:
+    """ModelError where it is of another kind than those known here; its tokens are not looked at."""
+    kind, splitting = vocabulary.kind, vocabulary.splitting
     if kind not in ("gpt2", "llama") or (kind == "gpt2" and splitting not in _SPLITTING):
         what = f"text split as {short(splitting)}" if kind == "gpt2" else f"a {short(kind)} vocabulary"
         raise ModelError(
             f"{path} has {what}, which is not supported; use a version of this model made for MLX", "unsupported"
         )
+
+
+def tokenizer_json(path: Path, vocabulary: Vocabulary) -> str:
+    """The text of tokenizer.json. ModelError where the vocabulary is damaged, or of another kind."""
+    kind, tokens, types = vocabulary.kind, vocabulary.tokens, vocabulary.types
+    refuse_unknown(path, vocabulary)
     ids = {token: id for id, token in enumerate(tokens)}
     if not tokens or len(ids) != len(tokens):
         raise ModelError(f"{path} has a damaged vocabulary (it is empty or has a token twice); download it again")

@@ -3,7 +3,6 @@
 What a device computes badly is changed on the way in. It knows no architecture by name.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from model.allocation import memory_here, unpacks
 from model.config import Config, LayerQuantization
 from model.errors import ModelError
 from model.weights.precision import Arrivals, Device, NumberType, Progress, choose, runs_over, survives, this_device
@@ -51,7 +51,7 @@ class Placement:
         self._refuse_strangers(tied)
         dense_bytes = sum(parameter.size * 4 for parameter in parameters.values())
         device = device or this_device()
-        self._unpack = config.quantization is not None and not device.gpu and _fits_dense(dense_bytes)
+        self._unpack = config.quantization is not None and not device.gpu and unpacks(dense_bytes, memory_here())
         self._choice = choose(self._stored_type(), config.model_type, device, dtype)
 
     def fill(self, progress: Progress) -> None:
@@ -140,31 +140,29 @@ class Placement:
         return next((_FLOATS[stored] for stored in floats if stored in _FLOATS), mx.bfloat16)
 
     def _lazily(self, dtype: mx.Dtype, arrivals: Arrivals) -> Iterator[tuple[str, mx.array, int]]:
-        """Each parameter in the type to compute in, not evaluated yet, with the bytes it takes on disk."""
-        for path, tensors in self._files.items():
-            lazy = _open(path, self._name)
-            for tensor in tensors:
-                module, _, kind = tensor.rpartition(".")
-                packing = self._packing(module) if self._unpack else None
-                if tensor not in self._wanted or (packing and kind in ("scales", "biases")):
-                    continue
-                size = self._stored[tensor].nbytes
-                array = lazy.pop(tensor)  # nothing else may hold on to what was read, or it stays in memory twice
-                arrivals.look_at(tensor, array, partial(self._again, tensor))
-                if packing and kind == "weight":
-                    parts = [f"{module}.{part}" for part in ("scales", "biases")]
-                    companions = {
-                        part: lazy.pop(part) if part in lazy else self._again(part)  # another shard may have it
-                        for part in parts
-                        if part in self._wanted
-                    }
-                    for part, companion in companions.items():
-                        arrivals.look_at(part, companion, partial(self._again, part))
-                        size += self._stored[part].nbytes
-                    array = _unpacked(array, companions, packing, dtype)
-                if mx.issubdtype(array.dtype, mx.floating):
-                    array = array.astype(dtype)
-                yield tensor, array, size
+        """Each parameter in the type to compute in, not evaluated yet, with the bytes it takes on disk.
+
+        The largest come first: what changing one takes beside it then stands beside an empty network, not a full one.
+        """
+        lazy = {tensor: array for path in self._files for tensor, array in _open(path, self._name).items()}
+        for tensor in sorted(self._wanted, key=lambda tensor: (-self._stored[tensor].nbytes, tensor)):
+            module, _, kind = tensor.rpartition(".")
+            packing = self._packing(module) if self._unpack else None
+            if packing and kind in ("scales", "biases"):
+                continue
+            size = self._stored[tensor].nbytes
+            array = lazy.pop(tensor)  # nothing else may hold on to what was read, or it stays in memory twice
+            arrivals.look_at(tensor, array, partial(self._again, tensor))
+            if packing and kind == "weight":
+                parts = [f"{module}.{part}" for part in ("scales", "biases")]
+                companions = {part: lazy.pop(part) for part in parts if part in self._wanted}
+                for part, companion in companions.items():
+                    arrivals.look_at(part, companion, partial(self._again, part))
+                    size += self._stored[part].nbytes
+                array = unpacked(array, companions, packing, dtype)
+            if mx.issubdtype(array.dtype, mx.floating):
+                array = array.astype(dtype)
+            yield tensor, array, size
 
     def _again(self, tensor: str) -> mx.array:
         """A tensor by itself, unread, from whichever file has it."""
@@ -172,9 +170,10 @@ class Placement:
         return _open(path, self._name)[tensor]
 
 
-def _unpacked(
+def unpacked(
     packed: mx.array, companions: Mapping[str, mx.array], packing: LayerQuantization, dtype: mx.Dtype
 ) -> mx.array:
+    """What packed weights stand for, in `dtype`; `companions` are their scales and biases, by name."""
     # Scales in the target type first: MLX unpacks with float16 scales three times slower.
     parts: dict[str, Any] = {
         name.rpartition(".")[2]: array.astype(dtype) if packing.mode == "affine" else array
@@ -188,16 +187,6 @@ def _unpacked(
         mode=packing.mode,
         dtype=dtype,
     )
-
-
-def _fits_dense(dense_bytes: int) -> bool:
-    """Whether packed weights may be unpacked into float32.
-
-    MLX's CPU back end multiplies packed weights one by one, twenty times slower than a BLAS multiplies dense ones; so
-    it is done where the memory allows.
-    """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return dense_bytes <= min(memory // 4, 4 * 1024**3)
 
 
 def _open(path: Path, name: str) -> dict[str, mx.array]:

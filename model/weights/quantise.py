@@ -1,7 +1,8 @@
 """A checkpoint in fewer bits: `quantise` writes one that we and mlx-lm open alike.
 
 Weights are read, packed, looked at and written a module at a time, so that a model of any size passes through little
-memory. The folder appears whole or not at all. It knows architectures only as modules with paths.
+memory; what packing costs in precision is measured on the way. The folder appears whole or not at all. It knows
+architectures only as modules with paths.
 """
 
 import json
@@ -20,9 +21,10 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from model.config import parse_config, parse_model_type, read_fields
+from model.config import LayerQuantization, parse_config, parse_model_type, read_fields
 from model.errors import ModelError
 from model.registry import OURS, mlx_lm_network
+from model.weights.deviation import Deviation, all_finite, deviation
 from model.weights.place import Placement
 from model.weights.safetensors import amount, shards, short
 from model.weights.writing import new_file, safetensors_header, sync_folder
@@ -40,6 +42,8 @@ _MOST_COPIED = 128 * 1024**2
 """Bytes; the largest tokenizer there is has a third of it."""
 _MARGIN = 64 * 1024**2
 """Bytes for tokenizer, template and card."""
+_WORKSPACE = 128 * 1024**2
+"""Bytes of memory beside the module that is packed."""
 _NAMES = {
     mx.float32: "F32",
     mx.float16: "F16",
@@ -91,13 +95,19 @@ def quantise(
     group_size: int = 64,
     recipe: str = "uniform",
     progress: Progress = lambda done, total: None,
+    *,
+    name: str | None = None,
+    memory: int | None = None,
+    measured: Callable[[Deviation], None] | None = None,
 ) -> Path:
     """Write the checkpoint of `folder` in `bits` a weight to the new folder `destination`, and return that.
 
     Every `group_size` neighbouring weights of a row share a scale and an offset (MLX's affine quantisation). Norms and
     biases stay as they are, and so do matrices whose rows are no multiple of the group. `recipe` is one of `RECIPES`.
-    `progress` gets bytes; what it raises stops the work and leaves nothing behind. ModelError, one sentence, where the
-    source cannot be opened, is quantised already or holds a NaN, and where the destination exists or has no room.
+    `progress` gets bytes; what it raises stops the work and leaves nothing behind. `name` is what errors call the
+    model, by default as its folder is called; `memory` the bytes there are to work in; `measured` gets the deviation of
+    each packed module, which takes a second look at it. ModelError, one sentence, where the source cannot be opened, is
+    quantised already or holds a NaN, where the destination exists or has no room, and where memory is too small.
     """
     source, target = (Path(path).expanduser().absolute() for path in (folder, destination))
     if bits not in _BITS or group_size not in _GROUPS:
@@ -113,22 +123,28 @@ def quantise(
     if os.path.lexists(target):
         raise ModelError(f"{target} exists already; choose another place, or remove it first.", "request")
     fields = read_fields(source)
-    name = source.name
+    name = name or source.name
     if any(fields.get(key) is not None for key in ("quantization", "quantization_config")):
         raise ModelError(f"{name} is quantised already; quantise the original that it was made from.", "request")
     network, config = _network(source, name, fields)
-    unpacked: dict[str, mx.array] = dict(tree_flatten(network.parameters()))
-    # Asked now, because packing hides what was there; answered when each module is read.
-    sound = {path: mx.isfinite(a).all() for path, a in unpacked.items() if mx.issubdtype(a.dtype, mx.floating)}
-    del unpacked
+    originals: dict[str, mx.array] = dict(tree_flatten(network.parameters()))  # still to be had when they are packed
     overrides = _quantised(network, name, bits, group_size, RECIPES[recipe])
     entry = {"group_size": group_size, "bits": bits, "mode": "affine", **overrides}
     # Both keys, as mlx-lm writes them: the second is where the Hub looks.
     config |= {"quantization": entry, "quantization_config": entry}
     parameters: dict[str, mx.array] = dict(tree_flatten(network.parameters()))
-    del network  # from here on a tensor lives only as long as it takes to write it
+    in_parts = parse_model_type(fields, name) not in OURS
+    weights = _Weights(name, originals, parameters, _packings(network), in_parts)
+    del network, originals  # from here on a tensor lives only as long as it takes to write it
+    plan = _plan(weights.parameters)
+    if memory is not None and (needed := max(map(weights.memory, (m for file in plan for m in file)))) > memory:
+        raise ModelError(
+            f"{name} needs {amount(needed)} of memory for its largest module, and {amount(memory)} are free; close "
+            "other programs first.",
+            "request",
+        )
     try:
-        _write_folder(target, source, config, parameters, sound, progress)
+        _write_folder(target, source, config, weights, plan, progress, measured)
     except OSError as error:
         raise ModelError(f"{target} cannot be written ({error.strerror or error}); choose another place.") from None
     return target
@@ -198,6 +214,15 @@ def _quantised(network: nn.Module, name: str, bits: int, group_size: int, recipe
     return overrides
 
 
+def _packings(network: nn.Module) -> dict[str, LayerQuantization]:
+    """How each packed module is packed, by its path."""
+    return {
+        path: LayerQuantization(module.group_size, module.bits, module.mode)
+        for path, module in network.named_modules()
+        if "scales" in module
+    }
+
+
 def _layer_count(network: nn.Module) -> int:
     return max((layer for path, _ in network.named_modules() if (layer := _layer(path)) is not None), default=-1) + 1
 
@@ -244,22 +269,58 @@ def _plan(parameters: Mapping[str, mx.array]) -> list[list[_Module]]:
     return files
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """The tensors of a model before and after packing, all unread. They are used up by being read."""
+
+    name: str
+    originals: dict[str, mx.array]
+    parameters: dict[str, mx.array]
+    packings: Mapping[str, LayerQuantization]
+    in_parts: bool
+    """Whether a tensor may be stored in parts that are put together, as mlx-lm does with experts."""
+
+    def memory(self, module: _Module) -> int:
+        """Bytes that reading it takes: of what is stored, and of what becomes of that."""
+        stored = sum(self.originals[tensor.path].nbytes for tensor in module if tensor.path in self.originals)
+        return stored * (2 if self.in_parts else 1) + sum(tensor.nbytes for tensor in module) + _WORKSPACE
+
+    def read(self, module: _Module, measured: Callable[[Deviation], None] | None) -> Iterator[memoryview]:
+        """The bytes of a module's tensors. ModelError where what they were made from holds a NaN or an infinity."""
+        arrays = {tensor.path: self.parameters.pop(tensor.path) for tensor in module}
+        originals = {path: self.originals.pop(path) for path in arrays if path in self.originals}
+        mx.eval(list(arrays.values()), list(originals.values()))
+        floating = (path for path, original in originals.items() if mx.issubdtype(original.dtype, mx.floating))
+        if (unsound := next((path for path in floating if not all_finite(originals[path])), None)) is not None:
+            raise ModelError(
+                f"{self.name}: {short(unsound)} holds a NaN or an infinity, and so would what is made of it; download "
+                "the model again, or choose another version of it."
+            )
+        owner = module[0].path.rpartition(".")[0]
+        if measured and owner in self.packings:
+            parts = {path.rpartition(".")[2]: array for path, array in arrays.items()}
+            measured(deviation(owner, originals[f"{owner}.weight"], parts, self.packings[owner]))
+        del originals
+        for array in arrays.values():
+            yield np.asarray(mx.contiguous(array.reshape(-1)).view(mx.uint8)).data
+
+
 def _write_folder(
     target: Path,
     source: Path,
     config: Mapping[str, Any],
-    parameters: dict[str, mx.array],
-    sound: dict[str, mx.array],
+    weights: _Weights,
+    plan: Sequence[Sequence[_Module]],
     progress: Progress,
+    measured: Callable[[Deviation], None] | None,
 ) -> None:
-    """Write everything beside the target, then rename. `parameters` and `sound` are used up on the way."""
-    plan = _plan(parameters)
+    """Write everything beside the target, then rename. `weights` are used up on the way."""
     total = sum(tensor.nbytes for file in plan for module in file for tensor in module)
     target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if free < total + _MARGIN:
         raise ModelError(
-            f"{source.name} takes {amount(total + _MARGIN)} when quantised, and {target.parent} has {amount(free)} "
+            f"{weights.name} takes {amount(total + _MARGIN)} when quantised, and {target.parent} has {amount(free)} "
             "left; make room, or choose another place.",
             "request",
         )
@@ -276,7 +337,7 @@ def _write_folder(
                 tensors = (tensor for module in modules for tensor in module)
                 file.write(safetensors_header((t.path, t.dtype, t.shape, t.nbytes) for t in tensors))
                 for module in modules:
-                    for data in _read(module, parameters, sound, source.name):
+                    for data in weights.read(module, measured):
                         file.write(data)
                         written += len(data)
                     owners |= {tensor.path: name for tensor in module}
@@ -294,23 +355,6 @@ def _write_folder(
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-def _read(
-    module: _Module, parameters: dict[str, mx.array], sound: dict[str, mx.array], name: str
-) -> Iterator[memoryview]:
-    """The bytes of a module's tensors. ModelError where what they were made from holds a NaN or an infinity."""
-    arrays = [parameters.pop(tensor.path) for tensor in module]
-    flags = {tensor.path: sound.pop(tensor.path) for tensor in module if tensor.path in sound}
-    mx.eval(arrays, list(flags.values()))
-    for path, flag in flags.items():
-        if not flag.item():
-            raise ModelError(
-                f"{name}: {short(path)} holds a NaN or an infinity, and so would what is made of it; download the "
-                "model again, or choose another version of it."
-            )
-    for array in arrays:
-        yield np.asarray(mx.contiguous(array.reshape(-1)).view(mx.uint8)).data
 
 
 def _companions(folder: Path) -> list[Path]:

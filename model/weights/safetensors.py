@@ -45,8 +45,11 @@ class TensorInfo:
         return self.end - self.start
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
-    """The tensors of a safetensors file, in the order of their data. ModelError where it is not sound."""
+def read_header(path: Path, longest: int = MAX_HEADER) -> dict[str, TensorInfo]:
+    """The tensors of a safetensors file, in the order of their data. ModelError where it is not sound.
+
+    `longest` is in bytes, for those who would rather not wait for a header of the format's own limit.
+    """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(len(_LFS))
@@ -57,7 +60,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         if len(prefix) < _LENGTH.size:
             raise ModelError(f"{path} is only {size} bytes long, no safetensors file; {_AGAIN}")
         (length,) = _LENGTH.unpack_from(prefix)
-        if length > MAX_HEADER:
+        if length > longest:
             raise ModelError(
                 f"{path} announces a header of {length} bytes: no safetensors file or a damaged one; {_AGAIN}"
             )
@@ -74,31 +77,32 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return _check_layout(path, tensors, data, size)
 
 
-def shards(folder: Path) -> dict[Path, dict[str, TensorInfo]]:
+def shards(folder: Path, longest: int = MAX_HEADER) -> dict[Path, dict[str, TensorInfo]]:
     """The weights files of a folder with their tensors: `model.safetensors`, or those its index names.
 
     With an index, only files that the index names are opened, and each must hold the tensors it is said to
-    hold.
+    hold. `longest` is of the index and of each header, in bytes.
     """
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
     if not index.exists():
         if single.exists():
-            return {single: read_header(single)}
-        others = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+            return {single: read_header(single, longest)}
+        files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+        others = [file for file in files if not file.name.startswith(".")]  # macOS puts some on foreign disks
         if len(others) == 1:
-            return {others[0]: read_header(others[0])}
+            return {others[0]: read_header(others[0], longest)}
         if others:
             raise ModelError(f"{folder} holds {len(others)} weights files but no {index.name}; {_AGAIN}")
         raise ModelError(f"{folder} holds no model.safetensors; {_AGAIN}, or pick another folder")
-    expected = _weight_map(index)
+    expected = _weight_map(index, longest)
     found: dict[Path, dict[str, TensorInfo]] = {}
     owner: dict[str, str] = {}
     for name in sorted(set(expected.values())):
         path = folder / name
         if not path.exists():
             raise ModelError(f"{folder}: {name} is missing, though {index.name} lists it; download it")
-        found[path] = read_header(path)
+        found[path] = read_header(path, longest)
         for tensor in found[path]:
             if tensor in owner:
                 raise ModelError(f"{folder}: {tensor} is in both {owner[tensor]} and {name}; {_AGAIN}")
@@ -208,13 +212,13 @@ def _check_layout(path: Path, tensors: dict[str, TensorInfo], data: int, size: i
     return ordered
 
 
-def _weight_map(index: Path) -> dict[str, str]:
+def _weight_map(index: Path, longest: int) -> dict[str, str]:
     with open_regular(index) as file:
-        text = file.read(MAX_HEADER + 1)
+        text = file.read(longest + 1)
     if text.startswith(_LFS):
         raise ModelError(f"{index} is a git-LFS pointer; fetch it with `git lfs pull`, or {_AGAIN}")
     try:
-        content = json.loads(text) if len(text) <= MAX_HEADER else None
+        content = json.loads(text) if len(text) <= longest else None
     except (ValueError, RecursionError):
         content = None
     table = content.get("weight_map") if isinstance(content, dict) else None

@@ -64,7 +64,7 @@ def write_gguf(
     change: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> Path:
     """A small, sound GGUF file by the `gguf` package's own writer."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(LAYERS)
     writer.add_context_length(512)

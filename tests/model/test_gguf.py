@@ -21,8 +21,9 @@ from model.errors import ModelError
 from model.tokenizer import Tokenizer, Turn
 from model.weights import gguf as conversion
 from model.weights.gguf import FILES, TypeReport, conversion_report, convert, unpermuted
-from model.weights.gguf_blocks import REPACKED, Packing, pack, packing, quantised
+from model.weights.gguf_blocks import REPACKED, pack, quantised
 from model.weights.gguf_header import read
+from model.weights.gguf_types import FILE_TYPES, TYPES, Packing, packing
 from model.weights.safetensors import read_header
 from tests.model.gguf_files import HEADS, KV_HEADS, LAYERS, ROWS, SIZE, blocks, convert_and_tell, weights, write_gguf
 
@@ -61,6 +62,22 @@ HALVES = {Kind.Q4_0: 1, Kind.Q4_1: 2, Kind.Q5_0: 1, Kind.Q5_1: 2, Kind.Q8_0: 1, 
 """How many float16 each block begins with."""
 
 
+def test_the_facts_about_types_are_those_of_the_gguf_package() -> None:
+    def readable(kind: Kind) -> bool:
+        try:
+            gguf.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+        except NotImplementedError:
+            return False
+        return True
+
+    assert {number: tuple(known[:3]) for number, known in TYPES.items()} == {
+        kind.value: (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for kind in Kind if readable(kind)
+    }
+    assert {number for number, known in TYPES.items() if known.kept} == {kind.value for kind in REPACKED}
+    named = {kind.value: kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in gguf.LlamaFileType}
+    assert FILE_TYPES.items() <= named.items()
+
+
 @pytest.mark.parametrize("kind", HALVES, ids=lambda kind: kind.name)
 @settings(max_examples=25, deadline=None)
 @given(st.binary(min_size=512, max_size=512), st.lists(st.floats(-400, 400, width=16), min_size=2, max_size=2))
@@ -72,7 +89,8 @@ def test_any_block_means_the_same_to_mlx_as_to_ggml(kind: Kind, content: bytes, 
     rows = blocks.reshape(1, -1)
     if kind in (Kind.Q4_K, Kind.Q5_K):
         rows[..., :4] = np.array([0.013, 0.021], np.float16).view(np.uint8)
-    form = Packing(REPACKED[kind][0], 32)
+    form = packing(kind, 256, None)
+    assert form == Packing(TYPES[kind].kept or 0, 32)
     packed = pack(kind, rows, form)
     ours, theirs = plain(packed.weights, packed.scales, packed.biases, form), gguf.dequantize(rows, kind)
     if kind in (Kind.Q4_K, Kind.Q5_K):  # float16 holds a product of their scales to a 2048th
@@ -441,7 +459,7 @@ def test_a_full_disk_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("arguments", "sentence", "kind"),
     [
-        ({"tensors": {"output_norm.weight": np.ones(64, np.int8)}}, "as I8, which is no type of", "unsupported"),
+        ({"tensors": {"output_norm.weight": np.ones(64, np.int8)}}, "as type 24, which is unknown", "unsupported"),
         ({"architecture": "gemma3"}, "architecture gemma3", "unsupported"),
         ({"pre": "chatglm-bpe"}, "text split as chatglm-bpe", "unsupported"),
         ({"change": lambda w: w.add_head_count_kv([1, 2])}, "does not say llama.attention.head_count_kv", "checkpoint"),
@@ -480,6 +498,9 @@ def text(content: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(content) if length is None else length) + content
 
 
+LLAMA = text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
+
+
 def header(tensors: int = 0, entries: int = 0, body: bytes = b"", version: int = 3) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", version, tensors, entries) + body + bytes(64)
 
@@ -511,11 +532,14 @@ def header(tensors: int = 0, entries: int = 0, body: bytes = b"", version: int =
         (header(entries=1, body=text(b"general.alignment") + struct.pack("<II", 4, 3)), "alignment"),
         (header(1, body=text(b"output.weight") + struct.pack("<I", 0)), "0 dimensions"),
         (header(1, body=text(b"output.weight") + struct.pack("<IQQIQ", 2, HUGE, HUGE, 0, 0)), "impossible shape"),
-        (header(1, body=text(b"output.weight") + struct.pack("<IQQIQ", 2, 1 << 20, 8, 0, 0)), "ends 32.0 MiB early"),
-        (header(1, body=text(b"output.weight") + struct.pack("<IQQIQ", 2, 32, 1, 0, HUGE)), "EiB early"),
-        (header(1, body=text(b"output.weight") + struct.pack("<IQQIQ", 2, 33, 8, 8, 0)), "not blocks of 32"),
-        (header(1, body=text(b"output.weight") + struct.pack("<IQQIQ", 2, 32, 8, 999, 0)), "type 999"),
-        (header(1, body=text(b"../../x") + struct.pack("<IQIQ", 1, 1, 0, 0)), "no architecture supported"),
+        (
+            header(1, 1, LLAMA + text(b"output.weight") + struct.pack("<IQQIQ", 2, 1 << 20, 8, 0, 0)),
+            "ends 32.0 MiB early",
+        ),
+        (header(1, 1, LLAMA + text(b"output.weight") + struct.pack("<IQQIQ", 2, 32, 1, 0, HUGE)), "EiB early"),
+        (header(1, 1, LLAMA + text(b"output.weight") + struct.pack("<IQQIQ", 2, 33, 8, 8, 0)), "not blocks of 32"),
+        (header(1, 1, LLAMA + text(b"output.weight") + struct.pack("<IQQIQ", 2, 32, 8, 999, 0)), "type 999"),
+        (header(1, 1, LLAMA + text(b"../../x") + struct.pack("<IQIQ", 1, 1, 0, 0)), "no architecture supported"),
         (header(), "does not say|architecture nothing"),
     ],
 )

@@ -16,7 +16,9 @@ import model
 from model import ModelError, quantise
 from model.config import read_config
 from model.registry import OURS
+from model.weights import deviation as deviations
 from model.weights import quantise as home
+from model.weights.deviation import Deviation, relative_error
 from model.weights.quantise import RECIPES
 from model.weights.safetensors import shards
 from tests.checkpoints import random_checkpoint, speaking_checkpoint, write_checkpoint
@@ -210,6 +212,47 @@ def test_whoever_stops_it_leaves_nothing_behind(original, tmp_path):
     assert list((tmp_path / "place").iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["ours", "qwen2_moe"])
+def test_the_deviation_of_each_packed_module_is_told(tmp_path, kind):
+    if kind == "ours":
+        original = random_checkpoint(tmp_path / "original", **WIDE)
+    else:
+        original = foreign_checkpoint(tmp_path / "original", CONFIGS[kind])  # whose experts are stacked
+    told: list[Deviation] = []
+    folder = quantise(original, tmp_path / "small", group_size=32, measured=told.append)
+    before, _ = load_model(original)
+    after, _ = load_model(folder)
+    packed = {path: module for path, module in after.named_modules() if "scales" in module}
+    assert {deviation.module for deviation in told} == packed.keys() and len(told) == len(packed)
+    modules = dict(before.named_modules())
+    for deviation in told:
+        weights, module = np.array(modules[deviation.module].weight, np.float64), packed[deviation.module]
+        stands_for = mx.dequantize(module.weight, module.scales, module.biases, 32, 4)
+        assert deviation.weights == pytest.approx(np.square(weights).sum(), rel=1e-5)
+        assert deviation.differences == pytest.approx(np.square(weights - np.array(stands_for)).sum(), rel=1e-4)
+    differences, weights = sum(one.differences for one in told), sum(one.weights for one in told)
+    assert relative_error(told) == pytest.approx((differences / weights) ** 0.5)
+
+
+def test_more_bits_deviate_less_and_what_is_nothing_not_at_all(original, tmp_path):
+    def error(bits: int) -> float:
+        told: list[Deviation] = []
+        quantise(original, tmp_path / str(bits), bits=bits, measured=told.append)
+        return relative_error(told)
+
+    assert 0 < error(8) < error(4) / 10 < error(2) / 20
+    assert relative_error([Deviation("zeros", 0.0, 0.0)]) == relative_error([]) == 0
+
+
+def test_a_matrix_is_looked_at_a_slab_at_a_time_with_the_same_result(original, tmp_path, monkeypatch):
+    told: dict[int, list[Deviation]] = {0: [], 1: []}
+    quantise(original, tmp_path / "whole", measured=told[0].append)
+    monkeypatch.setattr(deviations, "SLAB", 640)  # ten rows of 64, and there are 96 and 32
+    quantise(original, tmp_path / "slabs", measured=told[1].append)
+    for one, other in zip(told[0], told[1], strict=True):
+        assert (one.module, one.differences) == (other.module, pytest.approx(other.differences, rel=1e-5))
+
+
 def refusal(*arguments: Any, **choice: Any) -> ModelError:
     with pytest.raises(ModelError) as caught:
         quantise(*arguments, **choice)
@@ -243,6 +286,13 @@ def test_too_little_room_is_said_with_both_sizes(original, tmp_path, monkeypatch
     assert list((tmp_path / "place").iterdir()) == []
 
 
+def test_too_little_memory_is_said_before_anything_is_written(original, tmp_path):
+    sentence = str(refusal(original, tmp_path / "place" / "small", memory=100 * 1024**2, name="the very one"))
+    assert "the very one needs 128.0 MiB" in sentence and "100.0 MiB are free" in sentence
+    assert not (tmp_path / "place").exists()
+    assert quantise(original, tmp_path / "small", memory=200 * 1024**2).is_dir()
+
+
 def test_a_place_that_may_not_be_written_is_named(original, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
@@ -267,6 +317,6 @@ def test_memory_holds_a_module_at_a_time(tmp_path):
     mx.clear_cache()
     before = mx.get_active_memory()
     mx.reset_peak_memory()
-    quantise(original, tmp_path / "small")
+    quantise(original, tmp_path / "small", measured=lambda deviation: None)
     assert mx.get_peak_memory() - before < size // 6
     assert mx.get_active_memory() - before < size // 100

@@ -322,6 +322,31 @@ def test_bytes_that_never_become_a_character_are_shown_as_such() -> None:
     assert "".join(pieces) == "hello\ufffd world"
 
 
+# --- the bytes of tokens ------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40))
+def test_the_bytes_of_a_texts_tokens_are_what_they_decode_to(qwen: Tokenizer, text: str) -> None:
+    ids = qwen.encode_plain(text)
+    assert b"".join(map(qwen.bytes_of, ids)) == qwen.decode(ids).encode()
+
+
+def test_pieces_stand_for_their_words_and_byte_tokens_for_their_byte() -> None:
+    tokenizer = llama_like()
+    assert [tokenizer.bytes_of(id) for id in (2, 4, 6, 7 + 0xF0)] == [b" hello", b" ", "né".encode(), b"\xf0"]
+
+
+def test_a_control_token_stands_for_its_name_and_no_token_for_nothing(starter_tokenizer: Tokenizer) -> None:
+    assert starter_tokenizer.controls[1] == "<|im_start|>"
+    assert starter_tokenizer.bytes_of(1) == b"<|im_start|>"
+    assert starter_tokenizer.bytes_of(starter_tokenizer.size) == b""
+
+
+def test_how_it_makes_tokens_has_a_name(starter_tokenizer: Tokenizer) -> None:
+    assert (starter_tokenizer.kind, llama_like().kind) == ("byte-level BPE", "BPE")
+
+
 # --- folders ------------------------------------------------------------------------------------------------
 
 
