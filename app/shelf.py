@@ -40,6 +40,12 @@ class Shelf:
         if folder not in folders:
             self._store.remember(_FOLDERS, json.dumps([*map(str, folders), str(folder)]))
 
+    def drop_folder(self, folder: Path) -> None:
+        """Look into a folder no more, where it is one of those."""
+        import json
+
+        self._store.remember(_FOLDERS, json.dumps([str(kept) for kept in self.folders if kept != folder]))
+
     def fill(self, models: "Sequence[InstalledModel]") -> None:
         """Take in what was found; the choice stays where it still can be made, else is the likeliest."""
         self.models = models

@@ -19,6 +19,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("QUIETLY_HOME", str(folder))
     monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
+    monkeypatch.setenv("HOME", str(folder))  # where LM Studio and Ollama keep theirs
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
     return folder
 
 

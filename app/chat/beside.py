@@ -118,6 +118,14 @@ def keep_model_settings(connection: sqlite3.Connection, model: str, settings: Ge
         )
 
 
+def models_used(connection: sqlite3.Connection) -> dict[str, float]:
+    """When each model answered last, by its name for people."""
+    rows_found = connection.execute(
+        "SELECT model, max(created) FROM messages WHERE role = 'assistant' AND model IS NOT NULL GROUP BY model"
+    )
+    return {str(model): float(created) for model, created in rows_found}
+
+
 def _named(what: str, name: str) -> str:
     if not name.strip():
         raise QuietlyError(f"This {what} has no name; give it one.")

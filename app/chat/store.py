@@ -450,6 +450,11 @@ class Store(StoreFile):
         with self._changing() as connection:
             beside.keep_model_settings(connection, model, settings)
 
+    def models_used(self) -> dict[str, float]:
+        """When each model answered last, by the name that people call it, in seconds since the epoch."""
+        with self._reading() as connection:
+            return beside.models_used(connection)
+
     def remembered(self, key: str) -> str | None:
         """What was last remembered under `key`."""
         with self._reading() as connection:

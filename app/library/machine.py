@@ -121,6 +121,9 @@ def _linux(probe: Probe) -> Machine:
     limit = _integer(probe.text(Path("/sys/fs/cgroup/memory.max")) or "")
     if 0 < limit < memory:  # a container: the kernel kills at its limit, whatever the machine has
         used = _integer(probe.text(Path("/sys/fs/cgroup/memory.current")) or "")
+        # of that, what was read from files long ago is given back when it is wanted: a fetched model is gigabytes of it
+        kept = re.search(r"^inactive_file (\d+)$", probe.text(Path("/sys/fs/cgroup/memory.stat")) or "", re.MULTILINE)
+        used -= _integer(kept[1]) if kept else 0
         memory, available = limit, min(available, max(0, limit - used))
     system = re.search(r'^PRETTY_NAME="?([^"\n]*)', probe.text(Path("/etc/os-release")) or "", re.MULTILINE)
     name = re.search(r"^model name\s*:\s*(.+)$", probe.text(Path("/proc/cpuinfo")) or "", re.MULTILINE)

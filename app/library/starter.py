@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,25 @@ def install_command() -> list[str]:
     raise QuietlyError("The starter needs pip or uv: run `python -m ensurepip` here, then try again.")
 
 
+def uninstall_command() -> list[str]:
+    """What takes the starter out of the running environment again. QuietlyError where there is no pip and no uv."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-P", "-m", "pip", "uninstall", "--yes", PACKAGE, "--disable-pip-version-check"]
+    if (uv := shutil.which("uv")) is not None:
+        return [uv, "pip", "uninstall", PACKAGE, "--python", sys.executable]
+    raise QuietlyError(f"The starter needs pip or uv to be removed: it is the package {PACKAGE}.")
+
+
+def uninstall_starter() -> None:
+    """Take the starter out of the running environment. Takes a second; QuietlyError where that cannot be done."""
+    done = subprocess.run(
+        uninstall_command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    importlib.invalidate_caches()
+    if done.returncode != 0 or starter_file() is not None:  # pip leaves another environment's alone, and is content
+        raise QuietlyError(_why(done.stdout.decode(errors="replace"), "removed"))
+
+
 async def install_starter(on_line: Callable[[str], None]) -> Path:
     """Install the starter and return its file; each line the installer prints goes to `on_line` as it comes.
 
@@ -112,7 +132,7 @@ async def install_starter(on_line: Callable[[str], None]) -> Path:
             await installer.wait()
     importlib.invalidate_caches()
     if code != 0:
-        raise QuietlyError(_why("\n".join(lines)))
+        raise QuietlyError(_why("\n".join(lines), "installed"))
     spoken.arrived()
     if (path := starter_file()) is None:
         raise QuietlyError(f"{PACKAGE} was installed, but its model file is not whole; remove it and get it again.")
@@ -173,9 +193,9 @@ _REASONS = (
 )
 
 
-def _why(output: str) -> str:
+def _why(output: str, done: str) -> str:
     for sign, reason in _REASONS:
         if sign.search(output):
-            return f"The starter was not installed, {reason}."
+            return f"The starter was not {done}, {reason}."
     last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "no reason given")
-    return f"The starter was not installed, the installer said: {last[:200]}"
+    return f"The starter was not {done}, the installer said: {last[:200]}"

@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True):
     system_prompt: str = ""
     notify_after: float = 20.0
     load_at_start: bool = True
+    unload_after: int = 30
     export_folder: str = ""
     export_format: Literal["markdown", "json", "html"] = "markdown"
     backups: int = 7
@@ -140,6 +141,16 @@ FIELDS = (
         "Load the model at start",
         "Off, the chosen model is loaded with the first question instead of when the window opens",
         "switch",
+    ),
+    Field(
+        "unload_after",
+        "Models",
+        "Unload idle models",
+        "A model that was not asked for so long gives its memory back until the next question; 0: never",
+        "integer",
+        low=0,
+        high=100_000,
+        unit="minutes",
     ),
     *(
         msgspec.structs.replace(field, id=f"{GENERATION}.{field.id}", group="Answers")

@@ -49,7 +49,7 @@ async def test_no_word_is_left_and_every_file_that_is_has_a_reason(
             "data/conversations.sqlite3-wal": "SQLite's notes on the conversations file",
             "data/conversations.sqlite3-shm": "SQLite's notes on the conversations file",
             "config/settings.toml": "your settings",
-            **{name: "a model" for name in why if name.startswith("data/models/someone--tiny/")},
+            **{name: "a model" for name in why if name.startswith("data/models/models--someone--tiny/")},
             **{name: "a converted model" for name in why if name.startswith("cache/converted/")},
         }
         assert len(why) > 8

@@ -93,10 +93,11 @@ def test_linux_is_read_from_proc() -> None:
 
 
 def test_a_container_has_what_it_is_allowed() -> None:
-    limited = linux(
-        FILES | {"/sys/fs/cgroup/memory.max": "4294967296\n", "/sys/fs/cgroup/memory.current": "1073741824\n"}
-    )
+    limit = {"/sys/fs/cgroup/memory.max": "4294967296\n", "/sys/fs/cgroup/memory.current": "1073741824\n"}
+    limited = linux(FILES | limit)
     assert (limited.memory, limited.available) == (4 * GIB, 3 * GIB)
+    stat = {"/sys/fs/cgroup/memory.stat": "anon 1\ninactive_anon 5\ninactive_file 536870912\nactive_file 7\n"}
+    assert linux(FILES | limit | stat).available == 3 * GIB + GIB // 2, "what was only read is given back"
     assert linux(FILES | {"/sys/fs/cgroup/memory.max": "max\n"}).memory == 16384000 * 1024
 
 

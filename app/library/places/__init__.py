@@ -1,0 +1,1 @@
+"""Where models lie on a machine, a file for each kind of place."""
