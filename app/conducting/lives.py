@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from app.answering import Written
     from app.chat.store import Message, Outcome
-    from app.conducting.turns import TurnLike
+    from app.conducting.engines import TurnLike
     from app.library.local import InstalledModel
 
 
@@ -64,6 +64,8 @@ class ModelMoved(msgspec.Struct, frozen=True):
 
     path: Path
     sentence: str = ""
+    too_big: bool = False
+    """Whether it was not loaded because it was judged too big: then one may insist."""
 
 
 class Entitled(msgspec.Struct, frozen=True):

@@ -16,8 +16,8 @@ from app.errors import QuietlyError
 
 if TYPE_CHECKING:
     from app.chat.store import Store
+    from app.conducting.engines import PoolLike
     from app.conducting.lives import Live
-    from app.conducting.turns import PoolLike
     from app.engine.protocol import ChatMessage
 
 LARGE_ENOUGH = 1_000_000_000

@@ -6,14 +6,15 @@ It knows the stores and an engine pool, and nothing of screens: it says what hap
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from app.conducting.engines import PoolLike, TurnLike
 from app.conducting.keeping import Keeper
-from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, Live, Loading, ModelMoved, News
+from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, Live, Loading, ModelMoved, News, Trouble
 from app.conducting.titles import Titles
 from app.errors import QuietlyError
 
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
         CandidatesFound,
         ChatMessage,
         Counted,
-        Event,
         Finished,
         Loaded,
         Progress,
         Reading,
-        SamplingOptions,
     )
     from app.generation import GenerationSettings
     from app.library.local import InstalledModel
@@ -41,54 +40,6 @@ FAREWELL = 0.8
 """Seconds running answers get to end by themselves when the program does."""
 _EMPTY_PAGE = "empty page"
 """The session of a conversation that there is not yet: nothing is ever kept for it."""
-
-
-class TurnLike(Protocol):
-    """What an engine makes of one question."""
-
-    @property
-    def facts(self) -> "Loaded | None": ...
-    def stop(self) -> None: ...
-    def __aiter__(self) -> "AsyncIterator[Event]": ...
-
-
-class PoolLike(Protocol):
-    """The engines, as turns need them."""
-
-    def ask(
-        self,
-        checkpoint: Path,
-        messages: "Sequence[ChatMessage]",
-        *,
-        session: str,
-        sampling: "SamplingOptions | None" = None,
-        reading: "Reading | None" = None,
-        max_tokens: int | None = None,
-    ) -> TurnLike: ...
-    async def load(self, checkpoint: Path, progress: "Callable[[Progress], None]") -> "Loaded": ...
-    def loaded(self, checkpoint: Path) -> "Loaded | None": ...
-    async def count(
-        self,
-        checkpoint: Path,
-        messages: "Sequence[ChatMessage]",
-        *,
-        session: str | None = None,
-        reading: "Reading | None" = None,
-    ) -> "Counted | None": ...
-    async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]: ...
-    async def candidates(
-        self,
-        checkpoint: Path,
-        messages: "Sequence[ChatMessage]",
-        position: int,
-        *,
-        session: str,
-        sampling: "SamplingOptions | None" = None,
-        reading: "Reading | None" = None,
-        progress: "Callable[[Progress], None]",
-    ) -> "CandidatesFound": ...
-    def forget(self, session: str) -> None: ...
-    async def close(self) -> None: ...
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -162,6 +113,8 @@ class Conductor:
 
     async def _warm(self, path: Path) -> None:
         try:
+            if self._engine.locked() and self.loaded(path) is None and path not in self._loading:
+                self._note_loading(path, Loading("wait", 0, 0))
             # Not beside an answer that is being written: two models may not fit. A question that comes while
             # this loads shares the load.
             async with self._engine:
@@ -169,16 +122,33 @@ class Conductor:
                 pool = self._engines()
             if pool.loaded(path) is None:
                 self._note_loading(path, Loading("load", 0, 0))
-                await pool.load(path, lambda seen: self._progress(path, seen))
+                facts = await pool.load(path, lambda seen: self._progress(path, seen))
+                if facts.warning:
+                    self._post(Trouble(facts.warning))
         except QuietlyError as error:
             self._loading.pop(path, None)
-            self._post(ModelMoved(path, str(error)))
+            self._post(ModelMoved(path, str(error), too_big=getattr(error, "kind", "") == "too big"))
         except Exception as error:
             self._loading.pop(path, None)
             self._post(ModelMoved(path, f"{path.name} could not be loaded. {self._report(error)}"))
         finally:
             if self._loading.pop(path, None) is not None:
                 self._post(ModelMoved(path))
+
+    def insist(self, path: Path) -> None:
+        """Load `path` in the background though it was judged too big."""
+        self._engines().insist(path)
+        self.warm(path)
+
+    async def unload(self, path: Path) -> None:
+        """Give back the memory that `path` holds, loaded or loading. QuietlyError where it is answering."""
+        if self._warming is not None and self._warming[0] == path:
+            warming, self._warming = self._warming[1], None
+            warming.cancel()
+            await asyncio.wait([warming])  # else it would still count as one who uses the model
+        if self._pool is not None:
+            await self._pool.unload(path)
+        self._post(ModelMoved(path))
 
     def _progress(self, path: Path, seen: "Progress") -> None:
         self._note_loading(path, Loading(seen.stage, seen.done, seen.total))
@@ -187,9 +157,15 @@ class Conductor:
         self._loading[path] = loading
         self._post(ModelMoved(path))
 
+    @property
+    def pool(self) -> PoolLike:
+        """The engines, for what is asked of a model beside answers."""
+        return self._engines()
+
     def _engines(self) -> PoolLike:
         if self._pool is None:
             self._pool = self._make_pool()
+            self._pool.on_change = lambda path: self._post(ModelMoved(path))
         return self._pool
 
     # --- questions and answers ---
@@ -413,7 +389,7 @@ class Conductor:
             self._end(live, "interrupted" if self._closing else "stopped")
         except QuietlyError as error:
             # A dead engine interrupted what was going well; anything else is why there is no answer.
-            died = getattr(error, "kind", "") == "engine"
+            died = getattr(error, "kind", "") in ("engine", "memory")
             self._end(live, "interrupted" if died else "failed", note=str(error))
         except Exception as error:
             self._end(live, "failed", note=f"This answer failed inside Quietly. {self._report(error)}")
@@ -427,7 +403,7 @@ class Conductor:
             written.take(event)
             live.stage = written.stage
             live.version += 1
-            if written.stage in ("convert", "load"):
+            if written.stage in ("wait", "convert", "load"):
                 self._note_loading(path, Loading(written.stage, written.done, written.total))
             elif self._loading.pop(path, None) is not None:
                 self._post(ModelMoved(path))

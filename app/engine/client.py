@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from app.engine import protocol
+from app.engine.memory import ADVICE, kernel_kills, tells_of_want
 from app.engine.protocol import (
     HEADER_SIZE,
     Cancel,
@@ -21,10 +22,13 @@ from app.engine.protocol import (
     ChatMessage,
     Count,
     Counted,
+    Embeddings,
+    EmbeddingsFound,
     EngineFacts,
     Facts,
     Failed,
     FailureKind,
+    Finished,
     Forget,
     Generate,
     Load,
@@ -44,6 +48,8 @@ PATIENCE = 20.0
 """Seconds. A prompt is rendered, and a count made, within this time, or the worker is stuck and is killed."""
 
 _LOGS_KEPT = 10
+_LAST_WORDS = 2000
+"""Bytes of a log in which a library says why it ended its process."""
 
 
 class EngineError(QuietlyError):
@@ -59,8 +65,11 @@ class Engine:
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.facts: Loaded | None = None
+        self.memory = 0
+        """Bytes, the most that MLX has told of so far."""
         self._process = process
         self._log = log
+        self._kills = kernel_kills()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Queue[Reply | EngineError]] = {}
         self._obituary: EngineError | None = None
@@ -109,7 +118,7 @@ class Engine:
             while True:
                 reply = await request.reply()
                 if isinstance(reply, Loaded):
-                    self.facts = reply
+                    self.facts, self.memory = reply, reply.memory
                     return reply
                 if isinstance(reply, Progress):
                     progress(reply)
@@ -174,12 +183,27 @@ class Engine:
             assert isinstance(reply, CandidatesFound)
             return reply
 
+    async def embeddings(
+        self, token_ids: Sequence[int], words: Sequence[Sequence[int]], near: int | None
+    ) -> EmbeddingsFound:
+        """What stands in the embedding matrix's rows of these tokens. It may wait behind an answer."""
+        async with self._asking(
+            lambda id: Embeddings(id, token_ids=tuple(token_ids), words=tuple(map(tuple, words)), near=near)
+        ) as request:
+            reply = await request.reply()
+            assert isinstance(reply, EmbeddingsFound)
+            return reply
+
     async def describe(self) -> EngineFacts:
         """What MLX computes on here; needs no model."""
         async with self._asking(lambda id: Facts(id)) as request:
             reply = await request.reply(within=PATIENCE)
             assert isinstance(reply, EngineFacts)
             return reply
+
+    def when_gone(self, tell: Callable[[], object]) -> None:
+        """Call `tell` once the process has ended, for whatever reason."""
+        self._reader.add_done_callback(lambda _: tell())
 
     def forget(self, session: str) -> None:
         """Drop what the worker holds of this conversation."""
@@ -218,14 +242,18 @@ class Engine:
                 header = await self._process.stdout.readexactly(HEADER_SIZE)
                 body = await self._process.stdout.readexactly(protocol.body_length(header))
                 reply = protocol.decode_reply(body)
+                if isinstance(reply, Finished):
+                    self.memory = max(self.memory, reply.memory)
                 if waiting := self._waiting.get(reply.id):
                     waiting.put_nowait(reply)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except ValueError:  # what came is no frame: nothing that follows can be understood
             self.kill()
+            while await self._process.stdout.read(1 << 16):
+                pass  # `wait` returns once the pipe is empty, and not before
         code = await self._process.wait()
-        self._obituary = EngineError("engine", _how_it_died(code, self._log))
+        self._obituary = _obituary(code, self._log, kernel_kills() - self._kills)
         for waiting in self._waiting.values():
             waiting.put_nowait(self._obituary)
 
@@ -286,9 +314,20 @@ def _new_log(folder: Path) -> Path:
     return log
 
 
-def _how_it_died(code: int, log: Path) -> str:
+def _obituary(code: int, log: Path, kills: int) -> EngineError:
+    """What is said of a worker that ended with `code`, while the kernel ended so many processes for want of memory."""
     how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-    return (
-        f"The engine stopped unexpectedly ({how}). What it had written is kept, and the next message starts a new one; "
-        f"its log is {log}."
-    )
+    then = "What it had written is kept, and the next message starts a new one"
+    # Metal tells of it in a thread of its own, where MLX can do no more than end the process (mlx#3224).
+    if (code == -signal.SIGKILL and kills > 0) or (code < 0 and tells_of_want(_last_words(log))):
+        return EngineError("memory", f"The engine ran out of memory and was ended ({how}). {then}; {ADVICE}.")
+    return EngineError("engine", f"The engine stopped unexpectedly ({how}). {then}; its log is {log}.")
+
+
+def _last_words(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_WORDS))
+            return file.read(_LAST_WORDS).decode(errors="replace")
+    except OSError:
+        return ""

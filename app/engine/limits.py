@@ -1,13 +1,17 @@
-"""What the engine asks of macOS, and the limits it gives MLX. All of it is by Apple's and MLX's documentation and was
-never measured on a Mac; on Linux only the buffer cache's limit applies."""
+"""What the engine asks of the system, and the limits it gives MLX. What concerns macOS is by Apple's and MLX's
+documentation and was never measured on a Mac; on Linux of MLX's only the buffer cache's limit applies."""
 
+import contextlib
 import ctypes
 import sys
+from pathlib import Path
 from typing import Any, Protocol
 
 _QOS_CLASS_USER_INITIATED = 0x19
 """<sys/qos.h>. Python's threads start at the default class, which a busy Mac moves to its slow cores."""
 
+_OOM_SCORE = "500"
+"""Of 1,000: as if half of all memory were taken besides what is."""
 _HEADROOM = 512 * 1024 * 1024
 
 
@@ -25,6 +29,15 @@ def raise_thread_priority(platform: str = sys.platform, library: Any = None) -> 
         return False
     system = library or ctypes.CDLL(None)
     return bool(system.pthread_set_qos_class_self_np(_QOS_CLASS_USER_INITIATED, 0) == 0)
+
+
+def go_first(file: Path = Path("/proc/self/oom_score_adj")) -> None:
+    """Let Linux, where it must end a process for want of memory, end this one: it costs an answer, and not the window.
+
+    Other systems have no such file.
+    """
+    with contextlib.suppress(OSError):
+        file.write_text(_OOM_SCORE)
 
 
 def set_limits(mx: MlxMemory, weights: int, kv: int) -> None:

@@ -1,49 +1,128 @@
-"""The engines that are running: which model each holds, which stay warm, which are retired.
+"""The engines that are running: started when they are asked for, shared, watched, and ended when their time has come.
 
-As many models stay loaded as the memory allows, the least recently used retired first; on 16 GB or less, one.
+Which of them stay is for `policy` to say; what a model will take is told by whoever made the pool. As many models stay
+loaded as there is room for, the least recently used retired first.
 """
 
 import asyncio
 import contextlib
 import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from app.engine.client import PATIENCE, Engine
+import msgspec
+
+from app.engine.client import Engine, EngineError
+from app.engine.memory import shortage
+from app.engine.policy import Appraisal, Held, Shortage, giving_way, in_the_way, outstayed, staying
 from app.engine.protocol import (
     CandidatesFound,
     ChatMessage,
     Counted,
-    Event,
-    Finished,
+    EmbeddingsFound,
     Generate,
     Loaded,
     Progress,
     Reading,
     SamplingOptions,
 )
+from app.engine.turn import Turn
 from app.settings import Paths, paths
+
+Appraise = Callable[[Path, int], Appraisal]
+"""Judges the load of a model where running engines hold so many bytes, which they could give back. May take a while."""
 
 _ONE_MODEL_UP_TO = 16 * 1024**3 + 512 * 1024**2
 """Bytes of memory; what is sold as 16 GB reports a little less or more."""
+_LOOK_EVERY = 3.0
+"""Seconds between two looks at the clock and at the machine's memory, while any model is loaded."""
+_WAITING, _BEGINNING = Progress(0, "wait", 0, 0), Progress(0, "load", 0, 0)
+
+
+def room_of(memory: int) -> int:
+    """Bytes that idle models may keep on a machine with so many: a third, and none of 16 GB or less."""
+    return 0 if memory <= _ONE_MODEL_UP_TO else memory // 3
+
+
+class _Warm(msgspec.Struct, eq=False):
+    """An engine with its model."""
+
+    engine: Engine
+    need: int
+    """Bytes it was judged to take."""
+    used: float
+    """When it was last asked."""
+
+
+class _Load:
+    """A load under way, and those who wait for it."""
+
+    def __init__(self, start: Callable[[Callable[[Progress], None]], Coroutine[Any, Any, Engine]]) -> None:
+        """`start` makes the engine, and tells what it is given how far that has come."""
+        self._listeners: list[Callable[[Progress], None]] = []
+        self._told: Progress | None = None
+        self.task = asyncio.create_task(start(self._tell))
+
+    @contextlib.contextmanager
+    def heard_by(self, progress: Callable[[Progress], None]) -> Iterator[None]:
+        """While it lasts, `progress` is told; at first what it has missed."""
+        self._listeners.append(progress)
+        try:
+            if self._told:
+                progress(self._told)
+            yield
+        finally:
+            self._listeners.remove(progress)
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self._listeners)
+
+    def _tell(self, event: Progress) -> None:
+        self._told = event
+        for listen in tuple(self._listeners):
+            listen(event)
 
 
 class Pool:
     """Turns checkpoints into answers. Every method belongs to the event loop that made it."""
 
-    def __init__(self, places: Paths | None = None, memory: int | None = None) -> None:
-        """`memory`: the machine's, in bytes; None asks the system."""
+    def __init__(
+        self,
+        places: Paths | None = None,
+        memory: int | None = None,
+        *,
+        appraise: Appraise | None = None,
+        unload_after: Callable[[], float] = lambda: 0,
+        shortage: Callable[[], Shortage] = shortage,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`memory`: the machine's, in bytes, None asks the system; it alone decides where nobody can `appraise`.
+        `unload_after`: seconds after which an idle engine ends; 0 is never."""
+        self.on_change: Callable[[Path], object] = lambda checkpoint: None
+        """Called with a model when its engine has come or gone."""
         self._paths = places or paths()
-        self._memory = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        self._engines: OrderedDict[Path, Engine] = OrderedDict()
-        """Loaded engines, the most recently used last."""
-        self._busy: dict[Engine, int] = {}
-        self._loads: dict[Path, asyncio.Task[Engine]] = {}
-        self._listeners: dict[Path, list[Callable[[Progress], None]]] = {}
+        memory = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._appraise = appraise or (lambda checkpoint, held: Appraisal(room=room_of(memory)))
+        self._unload_after, self._shortage, self._clock = unload_after, shortage, clock
+        self._engines: dict[Path, _Warm] = {}
+        self._users: Counter[Path] = Counter()
+        """How many wait for a model's load, or for what it does."""
+        self._released = asyncio.Event()
+        """Set whenever there are fewer users."""
+        self._insisted: set[Path] = set()
+        self._loads: dict[Path, _Load] = {}
         self._starting = asyncio.Lock()
         """One model loads at a time: room is made for each by what the others hold."""
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[Any]] = set()
+        """What is on its way to give its memory back."""
+        self._watch: asyncio.Task[None] | None = None
+
+    # --- what models are asked ---
 
     def ask(
         self,
@@ -54,7 +133,7 @@ class Pool:
         sampling: SamplingOptions | None = None,
         reading: Reading | None = None,
         max_tokens: int | None = None,
-    ) -> "Turn":
+    ) -> Turn:
         """Answer the conversation with this model, which is loaded first where needed."""
         question = Generate(
             id=0,
@@ -65,17 +144,6 @@ class Pool:
             max_tokens=max_tokens,
         )
         return Turn(self, checkpoint, question)
-
-    def loaded(self, checkpoint: Path) -> Loaded | None:
-        """What is known of a model that is ready to answer; None for any other."""
-        engine = self._engines.get(checkpoint)
-        return engine.facts if engine and engine.alive else None
-
-    async def load(self, checkpoint: Path, progress: Callable[[Progress], None] = lambda progress: None) -> Loaded:
-        """Make the model ready. EngineError where it cannot be."""
-        engine = await self.engine(checkpoint, progress)
-        assert engine.facts
-        return engine.facts
 
     async def count(
         self,
@@ -90,14 +158,29 @@ class Pool:
         With a session: as they would be read there, the oldest left out where needed. EngineError("context") where
         they would be refused.
         """
-        engine = self._engines.get(checkpoint)
-        return await engine.count(messages, session, reading) if engine and engine.alive else None
+        engine = self._living(checkpoint)
+        return await engine.count(messages, session, reading) if engine else None
 
     async def pieces(self, checkpoint: Path, token_ids: Sequence[int]) -> tuple[str, ...]:
         """The text of each of these tokens, by this model, which is loaded first where needed."""
-        engine = await self.engine(checkpoint, lambda progress: None)
-        with self.in_use(engine):
+        async with self.using(checkpoint) as engine:
             return await engine.pieces(token_ids)
+
+    async def embeddings(
+        self,
+        checkpoint: Path,
+        token_ids: Sequence[int] = (),
+        *,
+        words: Sequence[Sequence[int]] = (),
+        near: int | None = None,
+        progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> EmbeddingsFound:
+        """What stands in this model's embedding matrix, which is loaded first where needed; see `Embeddings`.
+
+        `words` are compared with each other, and neighbours are found of the token `near`.
+        """
+        async with self.using(checkpoint, progress) as engine:
+            return await engine.embeddings(token_ids, words, near)
 
     async def candidates(
         self,
@@ -115,8 +198,7 @@ class Pool:
         `sampling`, `reading`: what it was written with. The model is loaded first where needed. EngineError where the
         answer is not this model's. Cancel the task to give up.
         """
-        engine = await self.engine(checkpoint, progress)
-        with self.in_use(engine):
+        async with self.using(checkpoint, progress) as engine:
             return await engine.candidates(
                 messages,
                 position,
@@ -128,172 +210,195 @@ class Pool:
 
     def forget(self, session: str) -> None:
         """Drop what any engine holds of this conversation."""
-        for engine in self._engines.values():
-            engine.forget(session)
+        for warm in self._engines.values():
+            warm.engine.forget(session)
+
+    # --- which models are loaded ---
+
+    def loaded(self, checkpoint: Path) -> Loaded | None:
+        """What is known of a model that is ready to answer; None for any other."""
+        engine = self._living(checkpoint)
+        return engine.facts if engine else None
+
+    def warm(self) -> tuple[Path, ...]:
+        """The models that are ready to answer, the most recently used first."""
+        living = [checkpoint for checkpoint in self._engines if self._living(checkpoint)]
+        return tuple(sorted(living, key=lambda checkpoint: self._engines[checkpoint].used, reverse=True))
+
+    async def load(self, checkpoint: Path, progress: Callable[[Progress], None] = lambda progress: None) -> Loaded:
+        """Make the model ready. EngineError where it cannot be, of the kind "too big" where it was not even tried."""
+        async with self.using(checkpoint, progress) as engine:
+            assert engine.facts
+            return engine.facts
+
+    def insist(self, checkpoint: Path) -> None:
+        """Load this model from now on though it be judged too big; once it has run out of memory, no more."""
+        self._insisted.add(checkpoint)
+
+    async def unload(self, checkpoint: Path) -> None:
+        """Give back what a model holds, loaded or loading; returns when it is back. EngineError where it answers."""
+        if load := self._loads.get(checkpoint):
+            self._give_up(checkpoint, load)
+        elif checkpoint in self._engines:
+            if self._users[checkpoint]:
+                raise EngineError("request", "This model is writing: stop its answer, then unload it.")
+            self._retire([checkpoint])
+        await self._ended()
+
+    def look_after(self) -> None:
+        """End the engines that nobody needs any more, and those that must give way where memory is short. Called every
+        few seconds while any is loaded."""
+        held = self._held()
+        self._retire(outstayed(held, self._clock(), self._unload_after()) | giving_way(held, self._shortage()))
 
     async def close(self) -> None:
         """End all engines; returns when they are gone."""
-        for task in self._loads.values():
-            task.cancel()
-        await asyncio.gather(*self._loads.values(), return_exceptions=True)
-        for checkpoint in list(self._engines):
-            self._retire(checkpoint)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._watch:
+            self._watch.cancel()
+        for checkpoint, load in tuple(self._loads.items()):
+            self._give_up(checkpoint, load)
+        self._retire(list(self._engines))
+        await self._ended()
 
     # --- engines ---
 
     @contextlib.contextmanager
-    def in_use(self, engine: Engine) -> Iterator[None]:
-        """While it lasts, the engine is not retired."""
-        self._busy[engine] = self._busy.get(engine, 0) + 1
+    def in_use(self, checkpoint: Path) -> Iterator[None]:
+        """While it lasts, the model's engine is not retired; where memory runs out, all others are."""
+        self._users[checkpoint] += 1
         try:
             yield
+        except EngineError as error:
+            if error.kind == "memory":
+                self._insisted.discard(checkpoint)
+                self._retire(giving_way([held for held in self._held() if held.checkpoint != checkpoint], "much"))
+            raise
         finally:
-            self._busy[engine] -= 1
-            if not self._busy[engine]:
-                del self._busy[engine]
+            self._users[checkpoint] -= 1
+            if warm := self._engines.get(checkpoint):
+                warm.used = self._clock()
+            self._released.set()
+
+    @contextlib.asynccontextmanager
+    async def using(
+        self, checkpoint: Path, progress: Callable[[Progress], None] = lambda progress: None
+    ) -> AsyncIterator[Engine]:
+        """The model's engine, in use."""
+        with self.in_use(checkpoint):
+            yield await self.engine(checkpoint, progress)
 
     async def engine(self, checkpoint: Path, progress: Callable[[Progress], None]) -> Engine:
-        """A living engine that holds this model; several askers share one load, and it ends with the last of them."""
-        if (engine := self._engines.get(checkpoint)) and engine.alive:
-            self._engines.move_to_end(checkpoint)
-            return engine
-        if checkpoint in self._engines:
-            self._retire(checkpoint)
-        task = self._loads.get(checkpoint)
-        if task is None:
-            task = asyncio.create_task(self._start(checkpoint))
-            self._loads[checkpoint] = task
-            task.add_done_callback(lambda done: self._load_ended(checkpoint, done))
-        listeners = self._listeners.setdefault(checkpoint, [])
-        listeners.append(progress)
-        try:
-            return await asyncio.shield(task)
-        finally:
-            listeners.remove(progress)
-            if not listeners:
-                # Nobody wants it any more: half a model must not take the memory that the next one needs.
-                task.cancel()
-                if self._loads.get(checkpoint) is task:
-                    del self._loads[checkpoint]
+        """A living engine that holds this model; several askers share one load, and it ends with the last of them.
 
-    def _load_ended(self, checkpoint: Path, task: asyncio.Task[Engine]) -> None:
-        if self._loads.get(checkpoint) is task:
+        To be called, and what it gives to be used, within `in_use`.
+        """
+        if engine := self._living(checkpoint):
+            return engine
+        load = self._loads.get(checkpoint)
+        if load is None:
+            load = self._loads[checkpoint] = _Load(partial(self._start, checkpoint))
+            load.task.add_done_callback(partial(self._load_ended, checkpoint, load))
+        try:
+            with load.heard_by(progress):
+                await asyncio.wait([load.task])
+            if load.task.cancelled():
+                raise EngineError("request", "Loading was given up; ask again to load the model.")
+            return load.task.result()
+        finally:
+            if not load.is_wanted:
+                self._give_up(checkpoint, load)
+
+    def _living(self, checkpoint: Path) -> Engine | None:
+        warm = self._engines.get(checkpoint)
+        return warm.engine if warm and warm.engine.alive else None
+
+    def _held(self) -> list[Held]:
+        return [
+            Held(checkpoint, max(warm.need, warm.engine.memory), self._users[checkpoint] > 0, warm.used)
+            for checkpoint, warm in self._engines.items()
+        ]
+
+    # --- coming ---
+
+    def _load_ended(self, checkpoint: Path, load: _Load, task: asyncio.Task[Engine]) -> None:
+        if self._loads.get(checkpoint) is load:
             del self._loads[checkpoint]
         if not task.cancelled():
             task.exception()  # whoever waited has been told; with nobody waiting there is nobody to tell
 
-    async def _start(self, checkpoint: Path) -> Engine:
-        def spread(event: Progress) -> None:
-            for listen in tuple(self._listeners[checkpoint]):
-                listen(event)
+    def _give_up(self, checkpoint: Path, load: _Load) -> None:
+        """End a load that goes on: half a model must not take the memory that the next one needs."""
+        if self._loads.get(checkpoint) is load:
+            del self._loads[checkpoint]
+        if not load.task.done():
+            load.task.cancel()
+            self._await_end(load.task)
 
+    async def _start(self, checkpoint: Path, tell: Callable[[Progress], None]) -> Engine:
+        if self._starting.locked():
+            tell(_WAITING)
         async with self._starting:
-            await self._make_room()
+            appraisal = await self._make_room(checkpoint, tell)
+            tell(_BEGINNING)
             engine = await Engine.start(self._paths)
             try:
-                await engine.load(checkpoint, self._paths.conversions, progress=spread)
+                facts = await engine.load(checkpoint, self._paths.conversions, tell)
             except BaseException:
                 engine.kill()
                 self._close_later(engine)
                 raise
-            self._engines[checkpoint] = engine
+            engine.facts = msgspec.structs.replace(facts, warning=appraisal.warning)
+            self._engines[checkpoint] = _Warm(engine, appraisal.need, self._clock())
+        engine.when_gone(partial(self._bury, checkpoint, engine))
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._keep_looking())
+        self.on_change(checkpoint)
         return engine
 
-    async def _make_room(self) -> None:
-        """Retire what is least used, until the memory allows another model; busy engines are left to finish."""
-        for checkpoint, engine in list(self._engines.items()):
-            if not engine.alive:
-                self._retire(checkpoint)
-        while self._engines and not self._room_for_another():
-            idle = [path for path, engine in self._engines.items() if not self._busy.get(engine)]
-            if not idle:
-                break
-            self._retire(idle[0])
-        await asyncio.gather(*self._closing)  # its memory is back before the next one loads
+    async def _make_room(self, checkpoint: Path, tell: Callable[[Progress], None]) -> Appraisal:
+        """Judge the load, and retire what it leaves no room for; what is in use is left to finish first."""
+        while True:
+            self._retire([path for path in self._engines if not self._living(path)])
+            await self._ended()  # their memory is back before another model loads
+            held = sum(warm.engine.facts.memory for warm in self._engines.values() if warm.engine.facts)
+            appraisal = await asyncio.to_thread(self._appraise, checkpoint, held)
+            if appraisal.refusal and checkpoint not in self._insisted:
+                raise EngineError("too big", appraisal.refusal)
+            self._released.clear()
+            engines = self._held()
+            self._retire(self._engines.keys() - staying(engines, appraisal.room))
+            if not in_the_way(engines, appraisal.room):
+                await self._ended()
+                return appraisal
+            tell(_WAITING)
+            await self._released.wait()
 
-    def _room_for_another(self) -> bool:
-        if self._memory <= _ONE_MODEL_UP_TO:
-            return False
-        held = sum(engine.facts.memory for engine in self._engines.values() if engine.facts)
-        return held < self._memory // 3
+    async def _keep_looking(self) -> None:
+        while self._engines:
+            await asyncio.sleep(_LOOK_EVERY)
+            self.look_after()
 
-    def _retire(self, checkpoint: Path) -> None:
-        self._close_later(self._engines.pop(checkpoint))
+    # --- going ---
+
+    def _bury(self, checkpoint: Path, engine: Engine) -> None:
+        """Note that an engine's process has ended, by whatever hand."""
+        warm = self._engines.get(checkpoint)
+        if warm and warm.engine is engine:
+            self._retire([checkpoint])
+
+    def _retire(self, checkpoints: Collection[Path]) -> None:
+        for checkpoint in checkpoints:
+            self._close_later(self._engines.pop(checkpoint).engine)
+            self.on_change(checkpoint)
+
+    async def _ended(self) -> None:
+        """Returns once all that were told to end have. Whoever gives up waiting leaves them to it."""
+        while self._closing:
+            await asyncio.wait(self._closing)
 
     def _close_later(self, engine: Engine) -> None:
-        task = asyncio.create_task(engine.close())
+        self._await_end(asyncio.create_task(engine.close()))
+
+    def _await_end(self, task: asyncio.Task[Any]) -> None:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-class Turn:
-    """One answer. Iterate over its events, once; Finished comes last. EngineError where there is none to be had."""
-
-    def __init__(self, pool: Pool, checkpoint: Path, question: Generate) -> None:
-        self.facts: Loaded | None = None
-        """The model's, once it is loaded."""
-        self._pool = pool
-        self._checkpoint = checkpoint
-        self._question = question
-        self._stopped = False
-        self._interrupt: Callable[[], None] = lambda: None
-
-    def stop(self) -> None:
-        """Ask for the end of the answer: Finished("cancelled") follows, with what there was until then."""
-        self._stopped = True
-        self._interrupt()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        news: asyncio.Queue[Event | None] = asyncio.Queue()
-        loading = asyncio.create_task(self._pool.engine(self._checkpoint, news.put_nowait))
-        loading.add_done_callback(lambda _: news.put_nowait(None))
-        self._interrupt = lambda: news.put_nowait(None)
-        try:
-            while not self._stopped and (event := await news.get()) is not None:
-                yield event
-            if self._stopped:
-                yield _NOTHING_WRITTEN
-                return
-            engine = await loading
-        finally:
-            loading.cancel()  # only our waiting: others may want the model
-        self.facts = engine.facts
-        with self._pool.in_use(engine):
-            async for event in self._answer(engine):
-                yield event
-
-    async def _answer(self, engine: Engine) -> AsyncIterator[Event]:
-        async with engine.generate(self._question) as request:
-            self._interrupt = request.cancel
-            if self._stopped:
-                request.cancel()
-            finished = False
-            try:
-                # The first reply says that the prompt was understood; how long reading it takes is the model's affair.
-                reply = await request.reply(within=PATIENCE)
-                while True:
-                    finished = isinstance(reply, Finished)
-                    if isinstance(reply, Event):
-                        yield reply
-                    if finished:
-                        return
-                    reply = await request.reply()
-            finally:
-                if not finished:
-                    request.cancel()
-
-
-_NOTHING_WRITTEN = Finished(
-    id=0,
-    reason="cancelled",
-    prompt_tokens=0,
-    reused_tokens=0,
-    completion_tokens=0,
-    token_ids=(),
-    prefill_seconds=0,
-    first_token_seconds=0,
-    decode_seconds=0,
-    memory=0,
-)
-"""The end of a turn that was stopped while its model was loading."""

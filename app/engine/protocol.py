@@ -17,12 +17,13 @@ _LENGTH = struct.Struct(">I")
 
 Part = Literal["answer", "reasoning"]
 Role = Literal["system", "user", "assistant"]
-Stage = Literal["convert", "load", "prefill"]
+Stage = Literal["wait", "convert", "load", "prefill"]
 Reason = Literal["stop", "length", "context", "cancelled"]
 """Why an answer ended: the model was done; max_tokens; the context was full; the person stopped it."""
 Overflow = Literal["oldest", "stop", "rolling"]
 """When the context is full: the oldest turns go; the conversation ends; or it rolls on, forgetting token by token."""
-FailureKind = Literal["checkpoint", "unsupported", "template", "context", "request", "memory", "engine"]
+FailureKind = Literal["checkpoint", "unsupported", "template", "context", "request", "too big", "memory", "engine"]
+"""Why there is no answer. "too big" was judged before anything was read; "memory" is what ran out on the way."""
 
 
 class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -132,6 +133,19 @@ class Candidates(msgspec.Struct, frozen=True, tag=True):
     reading: Reading = Reading()
 
 
+class Embeddings(msgspec.Struct, frozen=True, tag=True):
+    """What stands in the embedding matrix's rows of these tokens. Answered by EmbeddingsFound."""
+
+    id: int
+    token_ids: tuple[int, ...] = ()
+    words: tuple[tuple[int, ...], ...] = ()
+    """To be compared, each by its tokens: one of several is the mean of their rows."""
+    near: int | None = None
+    """A token whose neighbours are looked for, and which is looked up as a one-hot vector too."""
+    most: int = 10
+    """Neighbours, at most."""
+
+
 class Facts(msgspec.Struct, frozen=True, tag=True):
     """What MLX computes on here. Answered by EngineFacts; needs no model."""
 
@@ -145,13 +159,13 @@ class Forget(msgspec.Struct, frozen=True, tag=True):
     session: str
 
 
-Request = Load | Generate | Cancel | Count | Pieces | Candidates | Facts | Forget
+Request = Load | Generate | Cancel | Count | Pieces | Candidates | Embeddings | Facts | Forget
 
 # --- replies --------------------------------------------------------------------------------------------------------
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """`done` of `total`: tensors for "convert", bytes for "load", tokens for "prefill"."""
+    """`done` of `total`: tensors for "convert", bytes for "load", tokens for "prefill"; "wait" is for other models."""
 
     id: int
     stage: Stage
@@ -179,6 +193,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """The checkpoint's own defaults."""
     thinking: bool = False
     """Whether a request can choose that the model reasons before it answers, or does not."""
+    warning: str = ""
+    """What a person is to know about how narrowly it fits into this machine's memory; the pool's words."""
 
 
 class Restated(msgspec.Struct, frozen=True, tag=True):
@@ -276,6 +292,43 @@ class CandidatesFound(msgspec.Struct, frozen=True, tag=True):
     """The share of all chances, at the temperature asked for, that lay with what was kept."""
 
 
+class Neighbour(msgspec.Struct, frozen=True):
+    """A token whose row points nearly the same way."""
+
+    token: int
+    spelling: bytes
+    cosine: float
+
+
+class OneHot(msgspec.Struct, frozen=True):
+    """A one-hot vector times the embedding matrix, beside looking the row up. Bytes; the product is float32."""
+
+    difference: float
+    """The largest between a number of the product and the same number of the row."""
+    vector: int
+    matrix: int
+    row: int
+
+
+class EmbeddingsFound(msgspec.Struct, frozen=True, tag=True):
+    """The embedding matrix, and what was asked about its rows."""
+
+    id: int
+    rows: int
+    width: int
+    memory: int
+    """Bytes of the matrix as it is held."""
+    stored: str
+    """How that is, in words: "float32", "4 bit in groups of 64"."""
+    norms: tuple[float, ...]
+    """One a token."""
+    cosines: tuple[tuple[float, ...], ...]
+    """Of every word with every word."""
+    near: tuple[Neighbour, ...]
+    """The nearest first."""
+    one_hot: OneHot | None
+
+
 class EngineFacts(msgspec.Struct, frozen=True, tag=True):
     """What MLX computes on, and within which limits. Bytes; 0 where the back end has no such limit."""
 
@@ -295,7 +348,19 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     sentence: str
 
 
-Reply = Progress | Loaded | Restated | Delta | Finished | Counted | PiecesFound | CandidatesFound | EngineFacts | Failed
+Reply = (
+    Progress
+    | Loaded
+    | Restated
+    | Delta
+    | Finished
+    | Counted
+    | PiecesFound
+    | CandidatesFound
+    | EmbeddingsFound
+    | EngineFacts
+    | Failed
+)
 Event = Progress | Restated | Delta | Finished
 """What a turn consists of."""
 

@@ -5,6 +5,7 @@ because MLX's streams and pending arrays belong to the thread that made them; a 
 so that a fast model does not wake the window for every token. The process opens no port and refuses every connection.
 """
 
+import gc
 import importlib.metadata
 import logging
 import os
@@ -25,7 +26,8 @@ import msgspec
 from app.closed import refuse_connections
 from app.engine import protocol
 from app.engine.blas import load_fast_blas
-from app.engine.limits import raise_thread_priority, set_limits
+from app.engine.limits import go_first, raise_thread_priority, set_limits
+from app.engine.memory import ADVICE, tells_of_want
 from app.engine.protocol import (
     HEADER_SIZE,
     Cancel,
@@ -35,6 +37,8 @@ from app.engine.protocol import (
     Count,
     Counted,
     Delta,
+    Embeddings,
+    EmbeddingsFound,
     EngineFacts,
     Facts,
     Failed,
@@ -44,6 +48,8 @@ from app.engine.protocol import (
     Generate,
     Load,
     Loaded,
+    Neighbour,
+    OneHot,
     Pieces,
     PiecesFound,
     Progress,
@@ -78,6 +84,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints goes to the log, and cannot break a frame
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     refuse_connections()
+    go_first()
     blas = load_fast_blas() or "the one MLX brings"
     log.info("BLAS: %s", blas)
     writer = Writer(outgoing)
@@ -199,6 +206,8 @@ class Worker:
                 self._enqueue(request, lambda: self._load(request))
             case Forget():
                 self._enqueue(request, lambda: self._forget(request.session))
+            case Embeddings():
+                self._enqueue(request, lambda: self._look_up(request))
             case Facts():
                 self._enqueue(request, lambda: self._describe(request.id))
             case Generate():
@@ -292,14 +301,18 @@ class Worker:
 
     def _enqueue(self, request: Request, job: Callable[[], None]) -> None:
         def guarded() -> None:
+            ran_out = False
             try:
                 job()
             except Exception as error:
-                self._report(request, error)
+                ran_out = self._report(request, error) == "memory"
+            if ran_out:  # what failed holds its arrays for as long as the error lives
+                self._give_back()
 
         self._jobs.put(guarded)
 
-    def _report(self, request: Request, error: Exception) -> None:
+    def _report(self, request: Request, error: Exception) -> FailureKind:
+        """Tell why there is no answer; the kind of failure."""
         kind, sentence = _explained(error)
         if kind == "engine":
             # Where, and not what: a message may quote the words of a conversation.
@@ -307,6 +320,7 @@ class Worker:
             log.error("request %s failed with %s\n%s", request.id, type(error).__name__, frames)
         self._cancelled.pop(request.id, None)
         self._send(Failed(request.id, kind, sentence))
+        return kind
 
     # --- the MLX thread ---
 
@@ -423,6 +437,31 @@ class Worker:
             )
         )
 
+    def _look_up(self, request: Embeddings) -> None:
+        language_model, near = self._loaded(), request.near
+        for ids in (request.token_ids, *request.words, () if near is None else (near,)):
+            language_model.check(ids)
+        if not all(request.words):
+            raise ModelError("A word without a token has no direction to compare; leave it out.", "request")
+        matrix, spelling = language_model.embeddings, language_model.tokenizer.bytes_of
+        nearest, one_hot = [], None
+        if near is not None:
+            nearest, product = matrix.nearest(near, request.most), matrix.one_hot(near)
+            one_hot = OneHot(product.difference, product.vector, product.matrix, product.row)
+        self._send(
+            EmbeddingsFound(
+                id=request.id,
+                rows=matrix.rows,
+                width=matrix.width,
+                memory=matrix.nbytes,
+                stored=matrix.stored,
+                norms=tuple(matrix.norms(request.token_ids)),
+                cosines=tuple(map(tuple, matrix.cosines(request.words))) if request.words else (),
+                near=tuple(Neighbour(token, spelling(token), cosine) for token, cosine in nearest),
+                one_hot=one_hot,
+            )
+        )
+
     def _send_text(self, id: int, pieces: Sequence["Piece"]) -> None:
         for piece in pieces:
             self._send(Delta(id, piece.part, piece.text))
@@ -455,6 +494,14 @@ class Worker:
             )
         )
 
+    def _give_back(self) -> None:
+        """Let go of all that is not the model itself: conversations are read again when they go on."""
+        import mlx.core as mx
+
+        self._sessions.clear()
+        gc.collect()
+        mx.clear_cache()
+
     def _forget(self, key: str) -> None:
         self._sessions.pop(key, None)
         self._dropped.pop(key, None)
@@ -469,12 +516,8 @@ def _explained(error: Exception) -> tuple[FailureKind, str]:
     """The kind of failure and the sentence for the person."""
     if isinstance(error, ModelError):
         return error.kind, str(error)
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "malloc" in text or "memory" in text:
-        return (
-            "memory",
-            "This machine's memory is full; close other programs, choose a smaller model or start a new conversation.",
-        )
+    if isinstance(error, MemoryError) or tells_of_want(str(error)):
+        return "memory", f"This machine's memory is not enough for this: {ADVICE}."
     return (
         "engine",
         f"The engine failed on this request ({type(error).__name__}); its log says more, try again.",

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from app import words
 from app.chat.store import Draft, Message
 from app.chat.text import one_line
 from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, Live, ModelMoved, News, Trouble
+from app.home import expanded
 from app.plain.room import SELDOM, Room
 
 _LOOKS = 10
@@ -116,7 +116,7 @@ class Answers:
         typed = typed or await room.answer_to("Path of the file")
         if typed:
             store, page = room.store, room.current
-            attached = await read(Path(typed).expanduser())
+            attached = await read(expanded(typed))
             draft = store.draft(page)
             store.keep_draft(page, Draft(draft.text, (*draft.attachments, attached)))
             size = words.size(len(attached.text.encode()))

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from app import connections, failures, spoken
 from app.chat.store import Store
+from app.conducting.engines import PoolLike
 from app.conducting.stores import Stores
-from app.conducting.turns import Conductor, PoolLike
+from app.conducting.turns import Conductor
 from app.errors import QuietlyError
 from app.plain.answers import Answers
 from app.plain.commands import COMMANDS, command, mistyped
@@ -196,10 +197,11 @@ def run_plain() -> int:
 
 
 async def _run(store: Store, where: Paths, settings: Settings, voice: Voice) -> int:
-    from app.engine.pool import Pool
+    from app.engines import engines
     from app.library.local import installed
 
-    plain = Plain(store, lambda: Pool(where), installed, where, settings, voice, Listener(sys.stdin.fileno()))
+    pool = partial(engines, where, lambda: settings)
+    plain = Plain(store, pool, installed, where, settings, voice, Listener(sys.stdin.fileno()))
     loop, talking = asyncio.get_running_loop(), asyncio.create_task(plain.run())
     asked: list[signal.Signals] = []
 

@@ -12,13 +12,8 @@ from app.engine import client
 from app.engine.client import Engine, EngineError
 from app.engine.pool import Pool
 from app.engine.protocol import ChatMessage, Delta, Progress, SamplingOptions
-from tests.app.engine.conftest import HELLO, LONG, end, events, long_conversation, text
+from tests.app.engine.conftest import HELLO, LONG, end, events, long_conversation, only_engine, text
 from tests.checkpoints import random_checkpoint, speaking_checkpoint
-
-
-def only_engine(pool: Pool) -> Engine:
-    (engine,) = pool._engines.values()
-    return engine
 
 
 async def test_an_answer_comes_as_progress_text_and_what_it_took(pool, tiny):
@@ -233,7 +228,7 @@ async def test_with_much_memory_both_stay(places, tiny, tmp_path):
     try:
         await pool.load(tiny)
         await pool.load(speaking_checkpoint(tmp_path / "other"))
-        assert len(pool._engines) == 2
+        assert len(pool.warm()) == 2
     finally:
         await pool.close()
 
@@ -271,7 +266,7 @@ async def test_a_model_nobody_waits_for_any_more_is_let_go(pool, tiny):
     first, second = (asyncio.create_task(pool.load(tiny)) for _ in range(2))
     while not pool._loads:
         await asyncio.sleep(0)
-    (load,) = pool._loads.values()
+    load = next(iter(pool._loads.values())).task
     first.cancel()
     await asyncio.wait([first])
     assert not load.cancelling()
@@ -292,6 +287,13 @@ async def test_where_no_log_can_be_kept_there_is_an_answer_all_the_same(places, 
     pool = Pool(msgspec.structs.replace(places, logs=tmp_path / "file" / "logs"))
     assert (await pool.load(tiny)).architecture == "qwen2"
     await pool.close()
+
+
+async def test_an_engine_that_talks_nonsense_is_ended(pool, tiny, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import os; os.write(1, bytes([255]) * (1 << 22))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EngineError, match=r"stopped unexpectedly \(by signal SIGKILL\)"):
+        await asyncio.wait_for(pool.load(tiny), 20)
 
 
 async def test_what_no_frame_can_hold_is_one_sentence(pool, tiny):

@@ -65,6 +65,14 @@ def test_without_a_working_set_no_limit_is_set():
     assert mlx.wired is None and mlx.cache is None
 
 
+def test_linux_is_told_to_end_the_engine_before_the_window(tmp_path):
+    score = tmp_path / "oom_score_adj"
+    score.write_text("0\n")
+    limits.go_first(score)
+    assert 0 < int(score.read_text()) <= 1000
+    limits.go_first(tmp_path / "nowhere" / "oom_score_adj")  # any other system
+
+
 def test_only_macos_is_asked_for_a_thread_priority():
     asked = []
 

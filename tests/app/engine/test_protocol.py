@@ -1,6 +1,7 @@
 """What crosses the process boundary arrives as it was sent, and nothing else is taken for a message."""
 
 import io
+from typing import get_args
 
 import msgspec
 import pytest
@@ -18,15 +19,20 @@ from app.engine.protocol import (
     Count,
     Counted,
     Delta,
+    Embeddings,
+    EmbeddingsFound,
     Failed,
     Finished,
     Generate,
+    Neighbour,
+    OneHot,
     Pieces,
     PiecesFound,
     Progress,
     Reading,
     Restated,
     SamplingOptions,
+    Stage,
 )
 from app.engine.worker import Writer
 
@@ -45,16 +51,27 @@ samplings = st.builds(SamplingOptions)
 conversations = st.lists(messages, max_size=4).map(tuple)
 chances = st.floats(0, 1)
 candidates = st.builds(Candidate, ids, texts, chances, chances)
+tokens = st.lists(ids, max_size=4).map(tuple)
+numbers = st.lists(st.floats(-1, 1), max_size=4).map(tuple)
+neighbours = st.lists(st.builds(Neighbour, ids, st.binary(max_size=9), st.floats(-1, 1)), max_size=4).map(tuple)
 requests = st.one_of(
     st.builds(Generate, ids, texts, conversations, samplings, readings, st.none() | ids),
     st.builds(Cancel, ids, ids),
     st.builds(Count, ids, conversations, st.none() | texts, readings),
     st.builds(Pieces, ids, st.lists(st.integers(0, 2**32), max_size=9).map(tuple)),
     st.builds(Candidates, ids, texts, conversations, ids, samplings, readings),
+    st.builds(Embeddings, ids, tokens, st.lists(tokens, max_size=3).map(tuple), st.none() | ids, ids),
 )
 replies = st.one_of(
+    st.builds(
+        EmbeddingsFound,
+        *(ids, ids, ids, ids, texts, numbers),
+        st.lists(numbers, max_size=3).map(tuple),
+        neighbours,
+        st.none() | st.builds(OneHot, st.floats(0, 1), ids, ids, ids),
+    ),
     st.builds(Delta, ids, st.sampled_from(["answer", "reasoning"]), texts),
-    st.builds(Progress, ids, st.sampled_from(["convert", "load", "prefill"]), ids, ids),
+    st.builds(Progress, ids, st.sampled_from(get_args(Stage)), ids, ids),
     st.builds(Counted, ids, ids, ids, ids),
     st.builds(Restated, ids, texts, texts),
     st.builds(PiecesFound, ids, st.lists(texts, max_size=4).map(tuple)),

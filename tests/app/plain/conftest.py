@@ -9,11 +9,12 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 import pytest
 
 from app.chat.store import Store
+from app.library.local import InstalledModel
 from app.plain.listening import INTERRUPT, Heard
 from app.plain.program import Plain
 from app.plain.speaking import Voice
 from app.settings import Paths, Settings
-from tests.app.tui.window import LARGER, STARTER, FakePool, FakeTurn, Model
+from tests.app.tui.window import LARGER, STARTER, FakePool, FakeTurn
 
 _PATIENCE = 500
 
@@ -86,7 +87,7 @@ def talking(store: Store, places: Paths) -> Opener:
     """Opens plain mode on the store; at its end it is left by Ctrl+D."""
 
     @contextlib.asynccontextmanager
-    async def opened(settings: Settings | None = None, *models: Model) -> AsyncIterator[Talk]:
+    async def opened(settings: Settings | None = None, *models: InstalledModel) -> AsyncIterator[Talk]:
         typed, out, pool = Typed(), io.StringIO(), FakePool()
         found = models or (STARTER, LARGER)
         plain = Plain(store, lambda: pool, lambda _: found, places, settings or Settings(), Voice(out), typed)

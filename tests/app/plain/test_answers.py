@@ -6,7 +6,7 @@ from app.chat.store import Draft, Store
 from app.plain.listening import INTERRUPT
 from app.settings import Settings
 from tests.app.plain.conftest import Opener
-from tests.app.tui.window import STARTER, converse
+from tests.app.tui.window import STARTER, a_model, converse
 
 
 async def test_an_answer_is_said_by_whole_words_as_it_comes(talking: Opener, store: Store) -> None:
@@ -211,6 +211,6 @@ async def test_what_is_begun_is_kept_until_it_is_sent_or_thrown_away(talking: Op
 
 
 async def test_without_a_model_the_way_to_one_is_said(talking: Opener) -> None:
-    broken = type(STARTER)("broken", STARTER.path, problem="broken has no config.json; download it again.")
+    broken = a_model("broken", STARTER.path, problem="broken has no config.json; download it again.")
     async with talking(None, broken) as talk:
         assert "quietly models get starter" in await talk.hears("Hello?")
