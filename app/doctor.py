@@ -15,7 +15,10 @@ from app.words import size
 
 _PACKAGES = ("mlx", "mlx-lm", "textual", "tokenizers", "safetensors", "huggingface_hub", "gguf")
 
-_RULE = "only bringing a model makes any, when asked to; engines and the reader of attached files are refused all"
+_RULE = (
+    "only searching and bringing models make any, when asked to; engines and the reader of attached files are refused "
+    "all"
+)
 
 
 async def report(paths: Paths) -> list[str]:

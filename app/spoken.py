@@ -15,8 +15,8 @@ from app.connections import Connection
 NONE = "Nothing was connected to since Quietly was opened."
 POSSIBLE = (
     "What could ever connect, and only when you ask for it:",
-    "· Bringing a model: a process of its own speaks to the Hub (huggingface.co, or what HF_ENDPOINT names) and to "
-    "where that sends it.",
+    "· Searching the Hub, and bringing a model: a process of its own speaks to the Hub (huggingface.co, or what "
+    "HF_ENDPOINT names) and to where that sends it.",
     "· Bringing the starter: pip or uv speaks to the package index that it is set to.",
     "Quietly itself connects to nothing. Engines, and what reads the files you attach, are refused every connection. A "
     "link that you open goes to your browser, whose connections are its own.",

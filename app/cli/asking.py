@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from msgspec.structs import replace
 
 from app.chat.store import Conversation, Outcome, Preset, Store
 from app.chat.text import one_line, visible
 from app.cli.shared import opened, settings_in_force
 from app.errors import QuietlyError
 from app.generation import GENERATION_FIELDS, GenerationSettings, Overflow
-from app.settings import Settings
+from app.settings import Settings, paths
 
 if TYPE_CHECKING:
+    from app.engine.pool import Pool
     from app.library.local import InstalledModel
 
 
@@ -45,6 +47,7 @@ def ask(
     thinking: Annotated[bool | None, _setting("thinking")] = None,
     context: Annotated[int | None, _setting("context")] = None,
     overflow: Annotated[Overflow | None, _setting("overflow")] = None,
+    insist: Annotated[bool, typer.Option("--insist", help="Load a model also where it is judged too big.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print text, token counts and timings as JSON.")] = False,
 ) -> None:
     """Answer once. Standard output is only the answer; the conversation is kept.
@@ -53,6 +56,7 @@ def ask(
     is set for its model, then for all models, then the model itself.
     """
     from app.answering import effective
+    from app.engines import engines
 
     said = GenerationSettings(
         temperature=temperature,
@@ -71,8 +75,12 @@ def ask(
         begun = _preset(store, preset)
         chosen = _model(store, model or (begun.model if begun else None))
         conversation = _conversation(store, continued, system, begun, settings)
-        in_force = effective(conversation.settings, store.model_settings(chosen.name), settings.generation)
-        answer = _Answer(store, conversation, chosen.path, chosen.name, said.over(in_force))
+        own = effective(conversation.settings, store.model_settings(chosen.name), settings.generation)
+        in_force = replace(settings, generation=said.over(own))
+        pool = engines(paths(), lambda: in_force)
+        if insist:
+            pool.insist(chosen.path)
+        answer = _Answer(store, conversation, chosen.path, chosen.name, in_force.generation, pool)
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(answer.write(text, (lambda piece: None) if as_json else _print_piece))
     if as_json and answer.written.finished:
@@ -144,6 +152,7 @@ class _Answer:
         checkpoint: Path,
         name: str,
         settings: GenerationSettings,
+        pool: "Pool",
     ) -> None:
         from app.answering import Written
 
@@ -154,12 +163,12 @@ class _Answer:
         self._checkpoint = checkpoint
         self._name = name
         self._settings = settings
+        self._pool = pool
 
     async def write(self, question: str, show: Callable[[str], None]) -> None:
         """Ask and keep the answer as it comes. Ctrl+C stops it and keeps what there is; QuietlyError where there is
         none."""
         from app.answering import STORE_EVERY, note_of, prompt_of, reading_of, record, sampling_of, session_of, to_store
-        from app.engine.pool import Pool
         from app.engine.protocol import Delta
 
         store, conversation, settings = self._store, self._conversation, self._settings
@@ -168,8 +177,7 @@ class _Answer:
         answer = store.begin_answer(conversation.id, asked.id, self._name, to_store(settings))
         note, written = "", self.written
         stored = time.monotonic()
-        pool = Pool()
-        turn = pool.ask(
+        turn = self._pool.ask(
             self._checkpoint,
             messages,
             session=session_of(conversation.id),
@@ -192,6 +200,8 @@ class _Answer:
         except QuietlyError as error:
             self.status = "interrupted" if written.answer else "failed"
             note = str(error)
+            if getattr(error, "kind", "") == "too big":
+                raise QuietlyError(f"{note} Or load it all the same with --insist.") from None
             raise
         except (OSError, asyncio.CancelledError):
             self.status = "stopped"  # by a reader who has gone, or a second Ctrl+C
@@ -207,7 +217,7 @@ class _Answer:
                 facts=turn.facts,
                 finished=written.finished if self.status in ("complete", "stopped") else None,
             )
-            await pool.close()
+            await self._pool.close()
 
     def facts(self) -> dict[str, Any]:
         """What `--json` prints."""

@@ -9,7 +9,7 @@ import typer
 
 from app import __version__
 from app.chat.text import visible
-from app.cli import asking, conversations, models, settings
+from app.cli import asking, conversations, fitting, inspecting, models, quantising, searching, settings
 from app.errors import QuietlyError
 
 app = typer.Typer(
@@ -26,7 +26,12 @@ app.command("import")(conversations.bring_in)
 app.command()(conversations.delete)
 app.add_typer(settings.settings_app, name="settings")
 app.add_typer(models.models_app, name="models")
-app.command()(models.inspect)
+models.models_app.command()(fitting.fit)
+models.models_app.command()(inspecting.inspect)
+models.models_app.command()(quantising.quantise)
+models.models_app.command()(searching.search)
+app.command()(inspecting.inspect)
+app.command()(inspecting.tokens)
 app.command()(models.doctor)
 
 

@@ -1,48 +1,103 @@
-"""`quietly models`, `inspect` and `doctor`: what is on this machine, what it is made of, and how it runs here."""
+"""`quietly models` and `doctor`: what is on this machine, how to get more and be rid of it, and how it runs here."""
 
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from app.chat.text import visible
-from app.cli.shared import opened
+from app import words
+from app.chat.text import one_line, visible
+from app.cli.shared import bar_of_bytes, opened, print_json, tell_whom_it_spoke_to
+from app.errors import QuietlyError
 from app.settings import paths
 
+if TYPE_CHECKING:
+    from app.library.local import InstalledModel
+
 models_app = typer.Typer(help="The models on this machine, and how to get more.", invoke_without_command=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")]
 
 
 @models_app.callback()
 def models(context: typer.Context) -> None:
     """List the models on this machine."""
-    if context.invoked_subcommand:
-        return
+    if not context.invoked_subcommand:
+        list_models(False)
+
+
+@models_app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models on this machine, with what is known of each."""
     from app.library.local import installed
     from app.shelf import Shelf
-    from app.words import size
 
     with opened() as store:
-        found = installed(Shelf(store).folders)
-    for model in found:
-        about = model.problem or f"{size(model.size):>10}  {model.architecture or ''}"
-        print(f"{visible(model.name):<40} {visible(about)}")
+        found, used = installed(Shelf(store).folders), store.models_used()
+    if as_json:
+        print_json([_fields(model, used.get(model.name)) for model in found])
+        return
     if not found:
         print("No model yet: `quietly models get starter` brings a tiny one.")
+        return
+    for model in found:
+        about = model.problem or "  ".join(
+            (
+                f"{words.size(model.size):>9}",
+                f"{model.stored:<8}",
+                f"{model.architecture or '':<8}",
+                model.licence or "",
+            )
+        )
+        print(f"{one_line(model.name, 40):<40} {visible(about)}".rstrip())
+
+
+def _fields(model: "InstalledModel", used: float | None) -> dict[str, object]:
+    """A model as JSON has it: sizes in bytes, times in seconds since the epoch."""
+    return {
+        "name": model.name,
+        "path": str(model.path),
+        "source": model.source,
+        "repo": model.repo,
+        "revision": model.revision,
+        "architecture": model.architecture,
+        "runs": model.runs,
+        "parameters": model.parameters,
+        "stored": model.stored,
+        "bits": model.bits,
+        "size": model.size,
+        "context": model.context,
+        "licence": model.licence,
+        "used": used,
+        "unfinished": None
+        if model.unfinished is None
+        else dict(zip(("here", "in_all"), model.unfinished, strict=True)),
+        "problem": model.problem,
+    }
 
 
 @models_app.command()
-def get(name: Annotated[str, typer.Argument(help='"starter", or organisation/name on the Hub.')]) -> None:
-    """Bring a model to this machine. Whom that spoke to is said at the end, on standard error."""
+def get(
+    name: Annotated[str, typer.Argument(help='"starter", or organisation/name on the Hub.')],
+    revision: Annotated[str, typer.Option(help="A branch, tag or commit of the repository.")] = "main",
+    as_json: AsJson = False,
+) -> None:
+    """Bring a model to this machine; what a cut-off download has brought is kept, and a next one goes on there.
+
+    Whom that spoke to is said at the end, on standard error.
+    """
     from app.library.starter import NAME
 
     try:
-        path = _bring_starter() if name == NAME else _download(name)
+        path = _bring_starter() if name == NAME else _download(name, revision)
     finally:
-        print(visible(_spoken_to()), file=sys.stderr)
-    print(visible(str(path)))
+        tell_whom_it_spoke_to()
+    if as_json:
+        print_json({"name": name, "path": str(path)})
+    else:
+        print(visible(str(path)))
 
 
 def _bring_starter() -> Path:
@@ -51,55 +106,65 @@ def _bring_starter() -> Path:
     return starter_file() or asyncio.run(install_starter(lambda line: print(visible(line), file=sys.stderr)))
 
 
-def _download(name: str) -> Path:
+def _download(repo: str, revision: str) -> Path:
     from app.library.download import fetch
 
-    begun = False
-
-    def show(done: int, total: int) -> None:
-        nonlocal begun
-        begun = True
-        print(f"\r{done / 1e6:,.0f} of {total / 1e6:,.0f} MB", end="", file=sys.stderr)
-
-    try:
-        return asyncio.run(fetch(name, paths().models, show))
-    finally:
-        if begun:
-            print(file=sys.stderr)
-
-
-def _spoken_to() -> str:
-    """One line: the hosts of the ledger, and how much was sent to and received from each."""
-    from app import connections
-    from app.words import size
-
-    def amount(count: int | None, done: str) -> str:
-        return f"{size(count)} {done}" if count is not None else f"nobody counted what was {done}"
-
-    said = [
-        f"{one.host[:200]} ({amount(one.sent, 'sent')}, {amount(one.received, 'received')})"
-        for one in connections.ledger.connections
-    ]
-    return f"Spoken to: {'; '.join(said)}." if said else "Spoken to nobody."
+    name = one_line(repo, 40)
+    with bar_of_bytes(name) as show:
+        return asyncio.run(
+            fetch(
+                repo,
+                paths().models,
+                progress=lambda done, total: show(done, total, name),
+                revision=revision,
+                doing=lambda sentence: show(None, None, one_line(sentence) or name),
+            )
+        )
 
 
-def inspect(
-    model: Annotated[str, typer.Argument(help="A model by name or folder, or a config.json.")],
-    context: Annotated[
-        int | None, typer.Option(min=1, max=1 << 40, help="Tokens of conversation; by default all it can take.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+@models_app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="A model as `quietly models` lists it, or organisation/name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show what a model is made of and what it costs, from its configuration alone."""
-    from app import inspecting
+    """Delete a model from this machine, whole or half fetched, after a question that says what becomes free.
+
+    A folder that was added by hand and is no longer there is forgotten.
+    """
+    from app.library import disk
+    from app.library.local import find
     from app.shelf import Shelf
 
     with opened() as store:
-        told = inspecting.inspect(model, context, Shelf(store).folders)
+        shelf = Shelf(store)
+        model = find(name, shelf.folders)
+        is_forgotten = model.path in shelf.folders and not disk.exists(model.path)
+        freed = 0 if is_forgotten else _delete(model, yes)
+        if not disk.exists(model.path):
+            shelf.drop_folder(model.path)
     if as_json:
-        print(msgspec.json.encode(inspecting.as_json(told)).decode())
+        print_json({"name": model.name, "freed": freed})
     else:
-        inspecting.show(told)
+        came = "forgotten" if is_forgotten else f"deleted; {words.size(freed)} are free again"
+        print(f"{one_line(model.name, 60)} is {came}.")
+
+
+def _delete(model: "InstalledModel", yes: bool) -> int:
+    """Delete a model once that was agreed to; bytes freed."""
+    from app.library.removing import removal, remove
+
+    would = removal(model)
+    if would.refusal:
+        raise QuietlyError(would.refusal)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise QuietlyError("Nobody can be asked here whether to delete it; say so with --yes.")
+        places = "".join(f"  {visible(str(path))}\n" for path in would.paths)
+        question = f"{places}{would.sentence} Delete {one_line(model.name, 60)}? {words.size(would.frees)} become free"
+        if not typer.confirm(question, err=True):
+            raise QuietlyError("Nothing was deleted.")
+    return remove(model)
 
 
 def doctor() -> None:

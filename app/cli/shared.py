@@ -1,7 +1,9 @@
 """What the commands share: the store and the settings as they are found, and how far a long work has come."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from app.chat.store import Store
@@ -38,9 +40,45 @@ def tell(sentence: str) -> None:
     print(visible(sentence), file=sys.stderr)
 
 
+def tell_whom_it_spoke_to() -> None:
+    """Say in one line the hosts of the ledger, and how much was sent to and received from each."""
+    from app import connections
+    from app.words import size
+
+    def amount(count: int | None, done: str) -> str:
+        return f"{size(count)} {done}" if count is not None else f"nobody counted what was {done}"
+
+    said = [
+        f"{one.host[:200]} ({amount(one.sent, 'sent')}, {amount(one.received, 'received')})"
+        for one in connections.ledger.connections
+    ]
+    tell(f"Spoken to: {'; '.join(said)}." if said else "Spoken to nobody.")
+
+
+def print_json(value: object) -> None:
+    """Print what was asked for as JSON, in one line."""
+    import msgspec
+
+    print(msgspec.json.encode(value).decode())
+
+
 def named(title: str) -> str:
     """A title as it stands in a line."""
     return one_line(title, _TITLE_CELLS) or UNTITLED
+
+
+@contextlib.contextmanager
+def bar_of_bytes(doing: str) -> Iterator[Callable[[int | None, int | None, str], None]]:
+    """A bar on a terminal's standard error; it is told the bytes done and in all, None as before, and what is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    named = TextColumn("{task.description}", markup=False)
+    with Progress(named, *columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total, doing: bar.update(task, completed=done, total=total, description=doing)
 
 
 class Progress:

@@ -66,6 +66,19 @@ def test_standard_input_is_added_to_the_question(quietly, tiny, places):
     assert answer.model == "tiny" and answer.status == "complete" and answer.token_ids
 
 
+def test_what_is_too_big_for_this_machine_is_not_loaded_unless_one_insists(quietly, tmp_path):
+    wide = {"num_hidden_layers": 8, "hidden_size": 256, "num_attention_heads": 32, "num_key_value_heads": 32}
+    config = speaking_checkpoint(tmp_path / "endless", **wide) / "config.json"
+    config.write_text(
+        config.read_text().replace('"max_position_embeddings": 4096', f'"max_position_embeddings": {10**8}')
+    )
+    asking = ("ask", "-m", str(config.parent), "--context", "10000000", "--max-tokens", "3", "hello")
+    refused = quietly(*asking)
+    assert refused.returncode == 1 and refused.stdout == ""
+    assert "endless takes about" in refused.stderr and "load it all the same with --insist" in refused.stderr
+    assert quietly(*asking, "--insist").returncode == 0
+
+
 def test_bytes_that_are_no_utf_8_become_text_and_what_is_no_text_is_refused(quietly, tiny, places):
     assert quietly("ask", "-m", tiny, "--max-tokens", "3", stdin=b"caf\xe9 \xff").returncode == 0
     with Store.open(places.database) as store:
@@ -219,12 +232,25 @@ def test_doctor_names_what_helpers_ask_for(quietly, starter):
     for word in ("quietly", "python", "mlx 0.", "engine", "blas", "memory", "conversations", "logs", "starter"):
         assert word in said
     [rule] = [line for line in said.splitlines() if line.startswith("connections ")]
-    assert "0 by this command" in rule and "only bringing a model" in rule and "refused" in rule
+    assert "0 by this command" in rule and "only searching and bringing models" in rule and "refused" in rule
 
 
 def test_models_lists_the_starter(quietly, starter):
     assert quietly("models").stdout.startswith("starter")
     assert quietly("models", "get", "starter").stdout.strip() == str(starter)
+
+
+def test_fit_is_told_of_what_is_here_in_the_catalogue_and_in_a_file(quietly, tiny):
+    here = quietly("models", "fit", tiny)
+    assert here.stdout.startswith("fits: tiny takes about") and "KV cache" in here.stdout
+    offered = json.loads(quietly("models", "fit", "qwen2.5 7b", "--context", "4096", "--json").stdout)
+    assert offered["context"] == 4096 and offered["total"] > offered["weights"] > 3 * 1024**3
+    packed = json.loads(quietly("models", "fit", "qwen2.5 7b", "--context", "4096", "--kv-bits", "8", "--json").stdout)
+    assert packed["kv"] < 0.6 * offered["kv"]
+    assert json.loads(quietly("models", "fit", f"{tiny}/config.json", "--json").stdout)["verdict"] == "fits"
+    for arguments, says in ((("nothing",), "no model"), ((tiny, "--kv-bits", "3"), "4 or 8 bits, not 3")):
+        refused = quietly("models", "fit", *arguments)
+        assert refused.returncode == 1 and says in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_a_conversations_file_that_was_set_aside_is_said_once(quietly, places):

@@ -1,4 +1,4 @@
-"""Engines and the reader of attached files speak to nobody: each way a socket has is tried in the process itself."""
+"""Engines and what reads files and models speak to nobody: each way a socket has is tried in the process itself."""
 
 import subprocess
 import sys
@@ -49,9 +49,14 @@ from app.attaching import reader
 reader.text_of = lambda path: attempt() or ""
 reader.main()
 """
+INSPECTING = """
+from app.inspecting import reader
+reader._Reader = attempt
+reader.main()
+"""
 
 
-@pytest.mark.parametrize("process", [ENGINE, READER], ids=["engine", "reader"])
+@pytest.mark.parametrize("process", [ENGINE, READER, INSPECTING], ids=["engine", "reader", "inspecting"])
 def test_every_way_to_speak_is_refused(process: str) -> None:
     command = [sys.executable, "-c", ATTEMPTS + process]
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=60)

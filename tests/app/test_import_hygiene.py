@@ -19,6 +19,9 @@ SLOW = {
     "transformers": "mlx-lm's, and a second to import",
     "app.engine.client": "engines start after the first frame",
     "app.library.local": "models are looked for after the first frame",
+    "app.tui.desks": "nothing is asked for before the first frame",
+    "app.tui.widgets.filter_line": "hidden until it is asked for",
+    "app.tui.widgets.saying": "nothing to say on the first frame",
 }
 
 
@@ -40,7 +43,9 @@ def test_nothing_slow_is_loaded_before_the_window_stands(module):
     [
         "app.cli",
         "app.doctor",
-        "app.inspecting",
+        "app.inspecting.apart",
+        "app.inspecting.figures",
+        "app.inspecting.reading",
         "app.engine.pool",
         "app.library.download",
         "app.library.catalogue",
