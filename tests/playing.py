@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from tests.app.tui.window import FakeLibrary, FakePool, FakeTurn, Model
+from tests.app.tui.window import FakeLibrary, FakePool, FakeTurn, a_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,11 +57,11 @@ class PlayingPool(FakePool):
 
 def main(script: Path) -> int:
     played = msgspec.json.decode(script.read_bytes(), type=Script)
-    model = Model(played.model, Path("/models/played"))
+    model = a_model(played.model, Path("/models/played"))
     library = FakeLibrary(model)
     library.starter = model.path
     with (
-        patch("app.tui.app._pool", lambda where: PlayingPool(played)),
+        patch("app.tui.app._pool", lambda where, settings: PlayingPool(played)),
         patch("app.tui.library.Library", lambda where: library),
     ):
         from app.tui.app import run_window

@@ -164,6 +164,14 @@ ACTIONS = (
         "Ctrl+O",
         priority=True,
     ),
+    Action(
+        "model.library",
+        "Models",
+        "Library…",
+        "All models: here, on their way, to be had; what each is, whether it fits; download, delete, inspect",
+        typed="/models",
+        argument="name",
+    ),
     Action("model.add", "Models", "Add a model…", "Download one, bring the starter, or name a folder", typed="/add"),
     Action(
         "model.tune",

@@ -42,8 +42,9 @@ from app.tui.screens.chat import NARROW, SHORT, ChatScreen
 from app.tui.widgets.composer import ENTER_BREAKS
 
 if TYPE_CHECKING:
+    from app.conducting.engines import PoolLike
     from app.conducting.lives import News
-    from app.conducting.turns import Conductor, PoolLike
+    from app.conducting.turns import Conductor
     from app.erasing import Left
     from app.tui.library import Library
     from app.tui.screens.form import Changes
@@ -321,6 +322,7 @@ class QuietlyApp(App[None]):
 
     async def on_unmount(self) -> None:
         # The terminal is already the person's again; partial answers are kept, engines end.
+        await self.library.close()
         await self.conductor.close()
         self.stores.close()
 
@@ -371,7 +373,10 @@ def run_window() -> int:
 
     settings, notices = load_settings(where.settings)
     settings = _with_old_theme(settings, store, where.settings)
-    app = QuietlyApp(store, lambda: _pool(where), Library(where), where, settings=settings, notices=notices)
+    library = Library(where)
+    app = QuietlyApp(
+        store, lambda: _pool(where, lambda: app.settings), library, where, settings=settings, notices=notices
+    )
     try:
         with store:
             app.run()
@@ -394,7 +399,7 @@ def _with_old_theme(settings: Settings, store: Store, file: Path) -> Settings:
     return settings
 
 
-def _pool(where: Paths) -> "PoolLike":
-    from app.engine.pool import Pool
+def _pool(where: Paths, settings: Callable[[], Settings]) -> "PoolLike":
+    from app.engines import engines
 
-    return Pool(where)
+    return engines(where, settings)

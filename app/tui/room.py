@@ -61,6 +61,8 @@ class Room:
         self.siblings: dict[int, tuple[int, ...]] = {}
         self.looked = False
         """Whether the models have been looked for."""
+        self.hub = ""
+        """What the sidebar says of the Hub, where it did not answer when it was asked last; else empty."""
         self.transcript: Transcript
         """There from the first frame on."""
 
@@ -187,7 +189,8 @@ class Room:
         self.screen.query_one(Sidebar).show_conversations(self.rows(), self.current)
 
     def tell_models(self) -> None:
-        self.screen.query_one(Sidebar).show_models(telling.model_rows(self.shelf, self.conductor))
+        rows = telling.model_rows(self.shelf, self.conductor, self.library.coming)
+        self.screen.query_one(Sidebar).show_models(rows, self.hub)
 
     def tell(self) -> None:
         """Say in the status line how things stand."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.conducting.stores import Stores
     from app.conducting.turns import Conductor
     from app.engine.protocol import Loaded
+    from app.library.downloads import Download
     from app.library.local import InstalledModel
     from app.shelf import Shelf
     from app.tui.widgets.message import Entry
@@ -109,22 +110,34 @@ def conversation_rows(stores: "Stores", is_written: Callable[[int], bool], today
     ]
 
 
-def model_rows(shelf: "Shelf", conductor: "Conductor") -> list[ModelRow]:
-    """The installed models."""
-    return [_model_row(model, shelf, conductor) for model in shelf.models]
+def model_rows(shelf: "Shelf", conductor: "Conductor", coming: "Sequence[Download]") -> list[ModelRow]:
+    """The models that are on their way, and the installed ones."""
+    fetched = {one.repo for one in coming}
+    here = [model for model in shelf.models if model.unfinished is None or model.repo not in fetched]
+    return [*map(_download_row, coming), *(_model_row(model, shelf, conductor) for model in here)]
+
+
+def _download_row(download: "Download") -> ModelRow:
+    from app.tui.stock import STATES, download_key, pace, progress
+
+    state = STATES[download.state]
+    return ModelRow(download_key(download), download.name, state, progress(download), False, pace(download))
 
 
 def _model_row(model: "InstalledModel", shelf: "Shelf", conductor: "Conductor") -> ModelRow:
-    state: ModelState = "idle"
-    detail = words.size(model.size)
-    if model.problem is not None:
-        state = "problem"
-    elif (loading := conductor.loading(model.path)) is not None:
-        state, detail = "loading", words.percent(loading.done, loading.total)
-    elif conductor.loaded(model.path) is not None:
-        state = "loaded"
+    loading = conductor.loading(model.path)
+    detail = words.percent(loading.done, loading.total) if loading is not None else words.size(model.size)
     chosen = shelf.chosen is not None and model.path == shelf.chosen.path
-    return ModelRow(str(model.path), model.name, state, detail, chosen)
+    return ModelRow(str(model.path), model.name, model_state(model, conductor), detail, chosen)
+
+
+def model_state(model: "InstalledModel", conductor: "Conductor") -> ModelState:
+    """How an installed model stands."""
+    if model.problem is not None:
+        return "problem"
+    if conductor.loading(model.path) is not None:
+        return "loading"
+    return "loaded" if conductor.loaded(model.path) is not None else "idle"
 
 
 # --- the status line --------------------------------------------------------------------------------------

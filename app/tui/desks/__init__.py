@@ -5,6 +5,7 @@ Imported once the window's first frame is on the terminal.
 
 from collections.abc import Callable
 
+from app.tui.desks.bringing import Bringing
 from app.tui.desks.carrying import Carrying
 from app.tui.desks.comparing import Comparing
 from app.tui.desks.conversations import Act, Conversations
@@ -37,9 +38,11 @@ class Desks:
         self.probabilities = Probabilities(room, self.messages)
         self.templates = Templates(room)
         self.tuning = Tuning(room, self.models, self.writing)
+        self.bringing = Bringing(room, self.models, self.tuning.tune_named)
         self.acts: dict[str, Act] = {}
         for desk in (
             *(self.models, self.writing, self.conversations, self.messages, self.comparing, self.finding),
             *(self.carrying, self.searching, self.probabilities, self.templates, self.tuning, self.undo),
+            self.bringing,
         ):
             self.acts |= desk.acts

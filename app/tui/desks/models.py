@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import words
+from app.chat.text import one_line
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ class Models:
     def __init__(self, room: Room, leave: Callable[[], None]) -> None:
         """`leave` is called when a model was chosen: the person wants to write."""
         self._room, self._leave = room, leave
+        self.on_looked: Callable[[], object] = lambda: None
+        """Called whenever models have been looked for."""
         self.acts: dict[str, Act] = {
             "model.switch": lambda name: self.switch(name),
             "model.add": lambda _: self.add(),
@@ -31,9 +35,12 @@ class Models:
         async def look() -> None:
             models = await asyncio.to_thread(room.library.models, room.shelf.folders)
             room.shelf.fill(models)
+            if unfinished := [model for model in models if model.unfinished is not None]:
+                room.library.downloads.found(unfinished)
             room.looked = True
             room.tell_models()
             room.show_welcome()
+            self.on_looked()
             if then is not None:
                 then()
             if room.shelf.chosen is None:
@@ -68,6 +75,21 @@ class Models:
         room.show_welcome()
         room.tell()
         self._leave()
+
+    def ask_to_insist(self, path: Path, sentence: str) -> None:
+        """A model was not loaded because it is judged too big: ask whether it should be tried all the same."""
+        from app.tui.screens.asking import Confirm
+
+        room, model = self._room, self._room.shelf.find(str(path))
+        if model is None or room.app.screen is not room.screen:
+            room.say(sentence, wrong=True)
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                room.conductor.insist(path)
+
+        room.app.push_screen(Confirm(f"Load {one_line(model.name, 60)} all the same?", "Load it", sentence), answered)
 
     def switch(self, name: str = "") -> None:
         """Choose by `name`, or from a list."""
@@ -105,6 +127,7 @@ class Models:
         return exact or models
 
     def add(self) -> None:
+        """Help to a first model, or to another."""
         from app.tui.screens.begin import BeginScreen
 
         room = self._room

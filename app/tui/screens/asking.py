@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from app.assets import asset
+from app.chat.text import visible
 from app.tui.screens.guarded import GuardedModal
 
 
@@ -24,18 +25,19 @@ class Confirm(GuardedModal[bool]):
         Binding("right,down", "app.focus_next", "Next", show=False, id="confirm.next"),
     ]
 
-    def __init__(self, question: str, yes: str, detail: str = "") -> None:
+    def __init__(self, question: str, yes: str, detail: str = "", *, harmless: bool = False) -> None:
+        """`harmless` is what loses nothing."""
         super().__init__()
-        self._question, self._yes, self._detail = question, yes, detail
+        self._question, self._yes, self._detail, self._harmless = question, yes, detail, harmless
 
     def compose(self) -> ComposeResult:
         with Vertical(id="question"):
-            yield Static(Content(self._question), id="text")
+            yield Static(Content(visible(self._question)), id="text")
             if self._detail:
-                yield Static(Content(self._detail), id="detail")
+                yield Static(Content(visible(self._detail)), id="detail")
             with Horizontal(id="answers"):
                 yield Button("Cancel", id="no", compact=True)
-                yield Button(self._yes, variant="error", id="yes", compact=True)
+                yield Button(self._yes, variant="primary" if self._harmless else "error", id="yes", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
@@ -52,14 +54,22 @@ class AskLine(GuardedModal[str | None]):
         Binding("escape", "leave", "Leave", show=False, id="line.leave"),
     ]
 
-    def __init__(self, question: str, value: str, detail: str = "Enter keeps it, Esc leaves it as it was") -> None:
+    def __init__(
+        self,
+        question: str,
+        value: str,
+        detail: str = "Enter keeps it, Esc leaves it as it was",
+        *,
+        longest: int = 200,
+    ) -> None:
+        """`longest`: characters that may be typed."""
         super().__init__()
-        self._question, self._value, self._detail = question, value, detail
+        self._question, self._value, self._detail, self._longest = question, value, detail, longest
 
     def compose(self) -> ComposeResult:
         with Vertical(id="question"):
             yield Static(Content(self._question), id="text")
-            yield Input(self._value, id="line", compact=True, max_length=200)
+            yield Input(self._value, id="line", compact=True, max_length=self._longest)
             yield Static(Content(self._detail), id="detail")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

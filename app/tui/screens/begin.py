@@ -146,6 +146,7 @@ class BeginScreen(GuardedScreen[str | None]):
                 "Download",
                 f"{words.size(model.size)} from Hugging Face ({model.repo}).\n"
                 "A download that is cut off goes on from there.",
+                harmless=True,
             ),
             answered,
         )

@@ -241,9 +241,11 @@ class ChatScreen(GuardedScreen[None]):
         if moving and now - self._told < 1 / PAINTS:
             return
         self._told = now
-        if moved.sentence:
+        if moved.too_big:
+            self.desks.models.ask_to_insist(moved.path, moved.sentence)
+        elif moved.sentence:
             self.room.say(moved.sentence, wrong=True)
-        self.room.tell_models()
+        self.desks.bringing.told()
         self.room.tell()
         if not moving:
             self.desks.writing.count_soon()
@@ -352,10 +354,13 @@ class ChatScreen(GuardedScreen[None]):
         self.desks.conversations.menu(event.key)
 
     def on_sidebar_model_chosen(self, event: Sidebar.ModelChosen) -> None:
-        self.desks.models.choose(event.key)
+        self.desks.bringing.choose_row(event.key)
+
+    def on_sidebar_model_asked(self, event: Sidebar.ModelAsked) -> None:
+        self.desks.bringing.act_on_row(event.key, event.act)
 
     def on_sidebar_add_model(self) -> None:
-        self.desks.models.add()
+        self.desks.bringing.more()
 
     def on_descendant_focus(self) -> None:
         if self._awake:

@@ -6,7 +6,6 @@ each is spelled so that everything in it is seen.
 """
 
 import re
-import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
@@ -29,6 +28,7 @@ from textual.widgets.option_list import Option
 from app.assets import asset
 from app.chat.text import one_line, visible
 from app.errors import QuietlyError
+from app.spelling import spelled
 from app.tui.markdown.rows import cells, chop
 from app.tui.screens.guarded import GuardedModal
 from app.tui.widgets.options import Options
@@ -120,33 +120,6 @@ def bar(part: float, width: int) -> str:
     eighths = min(max(round(part * width * 8), part > 0), width * 8)
     full, rest = divmod(eighths, 8)
     return f"{'█' * full}{_BLOCKS[rest] if rest else ''}".ljust(width)
-
-
-def spelled(text: str, space: str = "␣") -> str:
-    """A token's text so that all of it is seen, the controls it may hold by their numbers; ∅ where it has none."""
-    if not text:
-        return "∅"
-    if text.isascii() and text.isprintable():
-        return text.replace(" ", space)
-    return "".join([_spelled(place, character, space) for place, character in enumerate(text)])
-
-
-def _spelled(place: int, character: str, space: str) -> str:
-    match character:
-        case " ":
-            return space
-        case "\n":
-            return "↵"
-        case "\t":
-            return "⇥"
-    marks = unicodedata.category(character)
-    # A joiner would weld two tokens into one sign, and a space of another kind is told from none.
-    if character == "\u200d" or character.isspace() or not visible(character):
-        return f"‹{ord(character):04X}›"
-    if place == 0 and marks in ("Mn", "Mc", "Me"):
-        # It would sit on the letter of the token before.
-        return f"‹{ord(character):04X}›" if "\ufe00" <= character <= "\ufe0f" else f"◌{character}"
-    return visible(character)
 
 
 # --- the answer, token by token -------------------------------------------------------------------------------------

@@ -93,7 +93,6 @@ class Composer(TextArea):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(
             id=id,
-            compact=True,
             soft_wrap=True,
             show_line_numbers=False,
             highlight_cursor_line=False,
@@ -272,9 +271,10 @@ class Composer(TextArea):
         self._tell_completions()
 
     def take_command(self, command: Command) -> None:
-        """Send `command`, or write it out where it wants an argument."""
-        self._put(f"{command.name} " if command.argument else command.name)
-        if not command.argument:
+        """Send `command`; where it may have an argument and is not written out yet, write it out instead."""
+        whole = not command.argument or self._word() == command.name
+        self._put(command.name if whole else f"{command.name} ")
+        if whole:
             self._tell(self.Submitted(command.name))
         self.focus()
 

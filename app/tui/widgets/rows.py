@@ -98,6 +98,14 @@ class Rows(ScrollView, can_focus=True):
         place = self.cursor
         return self._rows[place].key if place is not None and place < len(self._rows) else None
 
+    def point(self, key: str) -> None:
+        """Put the cursor on the row with this key, or on the first."""
+        place = self._index(key)
+        if place is None:
+            self.reset()
+        else:
+            self.cursor = place
+
     def reset(self) -> None:
         """Put the cursor on the first row."""
         self.scroll_to(y=0, animate=False)
@@ -110,6 +118,8 @@ class Rows(ScrollView, can_focus=True):
 
     def _free(self, place: int, step: int) -> int | None:
         """The nearest row to `place` that can be chosen, looking first the way of `step`."""
+        if not self._rows:
+            return None
         place = max(0, min(place, len(self._rows) - 1))
         ahead = range(place, len(self._rows)) if step > 0 else range(place, -1, -1)
         back = range(place - 1, -1, -1) if step > 0 else range(place + 1, len(self._rows))

@@ -6,8 +6,9 @@ they are made safe where they are drawn and never parsed as markup. Marks are si
 
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import groupby
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 from textual.app import ComposeResult
@@ -15,18 +16,27 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from app.chat.text import visible
+from app.tui.widgets.model_rows import ModelRows
 from app.tui.widgets.rows import Row, Rows
 
-ModelState = Literal["idle", "loading", "loaded", "problem"]
+if TYPE_CHECKING:
+    from textual.widgets import Input
 
-_SIGNS: dict[ModelState, tuple[str, str]] = {
+    from app.tui.widgets.filter_line import FilterLine
+
+ModelState = Literal["idle", "loading", "loaded", "problem", "waiting", "coming", "paused"]
+
+SIGNS: dict[ModelState, tuple[str, str]] = {
     "idle": ("○", "$foreground 60%"),
     "loading": ("◌", "$text-accent"),
     "loaded": ("●", "$text-success"),
     "problem": ("!", "$text-error"),
+    "waiting": ("…", "$foreground 60%"),
+    "coming": ("↓", "$text-accent"),
+    "paused": ("‖", "$foreground 60%"),
 }
 _PINNED = (" ◆", "$text-accent")
 _WRITING = (" ✎", "$text-accent")
@@ -43,6 +53,8 @@ class ModelRow(msgspec.Struct, frozen=True):
     detail: str
     """Its size, or how far loading has come."""
     chosen: bool
+    below: str = ""
+    """What stands in a line of its own below it."""
 
 
 class ConversationRow(msgspec.Struct, frozen=True):
@@ -72,7 +84,7 @@ def matching(rows: Sequence[ConversationRow], query: str) -> list[ConversationRo
 
 def _model_row(row: ModelRow) -> Row:
     detail = ((f" {row.detail}", ""),) if row.detail else ()
-    return Row(row.key, row.name, _SIGNS[row.state], detail, row.chosen)
+    return Row(row.key, row.name, SIGNS[row.state], detail, row.chosen)
 
 
 def _conversation_row(row: ConversationRow, current: int | None) -> Row:
@@ -82,10 +94,6 @@ def _conversation_row(row: ConversationRow, current: int | None) -> Row:
     if row.writing:
         after = (*after, _WRITING)
     return Row(str(row.key), row.title, after=after, marked=row.key == current)
-
-
-class ModelList(Rows):
-    """The installed models; the last row adds another."""
 
 
 class ConversationList(Rows):
@@ -115,23 +123,6 @@ class ConversationList(Rows):
         self.action_ask("menu")
 
 
-class FilterLine(Input):
-    """Narrows the conversations by title, and moves their cursor meanwhile."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="filter.up"),
-        Binding("down", "move(1)", "Down", show=False, id="filter.down"),
-    ]
-
-    class Moved(Message):
-        def __init__(self, step: int) -> None:
-            super().__init__()
-            self.step = step
-
-    def action_move(self, step: int) -> None:
-        self.post_message(self.Moved(step))
-
-
 class Sidebar(Vertical):
     """Models above, conversations below."""
 
@@ -149,6 +140,13 @@ class Sidebar(Vertical):
         def __init__(self, key: str) -> None:
             super().__init__()
             self.key = key
+
+    class ModelAsked(ModelChosen):
+        """Something else than using it: `act` is the end of a binding's id."""
+
+        def __init__(self, act: str, key: str) -> None:
+            super().__init__(key)
+            self.act = act
 
     class _OnConversation(Message):
         def __init__(self, key: int) -> None:
@@ -173,25 +171,46 @@ class Sidebar(Vertical):
         super().__init__(id=id)
         self._all: Sequence[ConversationRow] = ()
         self._current: int | None = None
-        self._models = ModelList(id="models")
+        self._models = ModelRows(id="models")
         self._conversations = ConversationList(id="conversations")
         self._nothing = Static("", id="no-conversations", markup=False)
-        self._filter = FilterLine(placeholder="Find by title", id="filter", compact=True, max_length=200)
-        self._filter.display = False
+        self._sought = ""
         # The list is filled before the first frame, so that it is on it.
         self.show_conversations(conversations, current)
+
+    @cached_property
+    def _filter(self) -> "FilterLine":
+        """Hidden until it is wanted; made when it is first asked for."""
+        from app.tui.widgets.filter_line import FilterLine
+
+        line = FilterLine(placeholder="Find by title", id="filter", compact=True, max_length=200)
+        line.display = False
+        return line
 
     def compose(self) -> ComposeResult:
         yield Static("Models", classes="heading", markup=False)
         yield self._models
         yield Static("Conversations", classes="heading", markup=False)
-        yield self._filter
         yield self._nothing
         yield self._conversations
 
-    def show_models(self, rows: Sequence[ModelRow]) -> None:
-        """Replace the models."""
-        self._models.tell([*map(_model_row, rows), Row(self.ADD, "add a model", ("+", "$foreground 60%"))])
+    def on_mount(self) -> None:
+        # A line that nobody has asked for must not keep the first frame waiting.
+        self.call_after_refresh(self._fill)
+
+    async def _fill(self) -> None:
+        if not self._filter.is_attached:
+            await self.mount(self._filter, before=self._nothing)
+
+    def show_models(self, rows: Sequence[ModelRow], said: str = "") -> None:
+        """Replace the models; `said` is a few words about those that are elsewhere."""
+        below = [Row(None, said)] if said else []
+        told: list[Row] = []
+        for row in rows:
+            told.append(_model_row(row))
+            if row.below:
+                told.append(Row(None, f"   {row.below}"))
+        self._models.tell([*told, Row(self.ADD, "add a model", ("+", "$foreground 60%")), *below])
 
     def show_conversations(self, rows: Sequence[ConversationRow], current: int | None) -> None:
         """Replace the conversations, given newest first; `current` is marked."""
@@ -200,8 +219,7 @@ class Sidebar(Vertical):
 
     def _narrow(self) -> None:
         """Show those conversations that the filter lets through."""
-        query = self._filter.value.strip() if self._filter.display else ""
-        shown = matching(self._all, query) if query else self._all
+        shown = matching(self._all, self._sought) if self._sought else self._all
         told: list[Row] = []
         if pinned := [_conversation_row(row, self._current) for row in shown if row.pinned]:
             told = [Row(None, PINNED), *pinned]
@@ -212,7 +230,7 @@ class Sidebar(Vertical):
         self._conversations.display = bool(told)
         self._nothing.display = not told
         if not told:
-            self._nothing.update(Content("No title matches" if query else "Nothing yet"))
+            self._nothing.update(Content("No title matches" if self._sought else "Nothing yet"))
 
     # --- where the cursor is ---
 
@@ -231,8 +249,9 @@ class Sidebar(Vertical):
             return not self._filter.has_focus  # where a slash is a letter
         return action != "leave_filter" or self._filter.display
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         if self._all:
+            await self._fill()
             self._filter.display = True
             self.screen.set_focus(self._filter)
 
@@ -241,21 +260,22 @@ class Sidebar(Vertical):
         self.focus_conversations()
 
     def _end_filter(self) -> None:
-        self._filter.value = ""
+        self._filter.value = self._sought = ""
         self._filter.display = False
         self._narrow()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
+    def on_input_changed(self, event: "Input.Changed") -> None:
         event.stop()
+        self._sought = self._filter.value.strip()
         self._narrow()
-        if self._filter.value.strip():
+        if self._sought:
             self._conversations.reset()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    def on_input_submitted(self, event: "Input.Submitted") -> None:
         event.stop()
         self._conversations.action_choose()
 
-    def on_filter_line_moved(self, event: FilterLine.Moved) -> None:
+    def on_filter_line_moved(self, event: "FilterLine.Moved") -> None:
         event.stop()
         self._conversations.action_move(event.step)
 
@@ -267,6 +287,11 @@ class Sidebar(Vertical):
         self._conversations.led = self._filter.has_focus
         if not self._filter.has_focus and not self._filter.value.strip():
             self._filter.display = False
+
+    def on_model_rows_asked(self, event: ModelRows.Asked) -> None:
+        event.stop()
+        if event.key != self.ADD:
+            self.post_message(self.ModelAsked(event.act, event.key))
 
     def on_rows_chosen(self, event: Rows.Chosen) -> None:
         event.stop()

@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from app.chat.text import visible
 from app.engine.protocol import Candidate, SamplingOptions
 from app.errors import QuietlyError
+from app.spelling import spelled
 from app.tui.markdown.rows import cells
 from app.tui.screens.probabilities import (
     Candidates,
@@ -23,7 +24,6 @@ from app.tui.screens.probabilities import (
     filters,
     lay,
     percent,
-    spelled,
 )
 
 PIECES = ("The", " capital", " of", " France", " is", " Paris", ".", "\n\n", "首都", "は", "東京", "")

@@ -12,7 +12,8 @@ from textual.message import Message
 from textual.pilot import Pilot
 
 from app.assets import asset
-from app.tui.widgets.sidebar import ConversationList, ConversationRow, ModelList, ModelRow, Sidebar, folded, matching
+from app.tui.widgets.model_rows import ModelRows
+from app.tui.widgets.sidebar import ConversationList, ConversationRow, ModelRow, Sidebar, folded, matching
 
 ROWS = (
     ConversationRow(1, "Bread with little yeast", "Today", writing=True),
@@ -160,7 +161,7 @@ async def test_models_are_chosen_and_the_last_row_adds_another(room: Opener) -> 
     async with room() as (app, pilot):
         app.sidebar.focus_models()
         await pilot.pause()
-        assert isinstance(app.focused, ModelList)
+        assert isinstance(app.focused, ModelRows)
         await pilot.press("down", "enter", "end", "enter")
         assert app.asked == [("ModelChosen", "/two"), ("AddModel", None)]
 

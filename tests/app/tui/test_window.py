@@ -16,7 +16,7 @@ from app.tui.screens.refusal import RefusalApp
 from app.tui.widgets.composer import Composer
 from app.tui.widgets.sidebar import ConversationList, Sidebar
 from tests.app.tui.conftest import Opener
-from tests.app.tui.window import BROKEN, STARTER, FakeLibrary, Model, converse
+from tests.app.tui.window import BROKEN, STARTER, FakeLibrary, a_model, converse
 
 HOSTILE = "\x1b]0;owned\x07[red]x[/] [/nope] [@click=app.quit]y[/] \u202egnp.exe\nsecond"
 
@@ -166,7 +166,7 @@ async def test_a_theme_is_kept_for_the_next_start(opened: Opener) -> None:
 
 async def test_hostile_names_are_shown_as_letters(opened: Opener, store: Store) -> None:
     converse(store, HOSTILE, "[bold]answer[/] \x1b[2J", model=HOSTILE, title=HOSTILE)
-    hostile = Model(HOSTILE, Path("/models/hostile"))
+    hostile = a_model(HOSTILE, Path("/models/hostile"))
     async with opened(FakeLibrary(STARTER, hostile)) as window:
         await window.until(lambda: "[bold]answer[/]" in window.page)
         for key in ("ctrl+o", "ctrl+l", "ctrl+r"):

@@ -43,10 +43,11 @@ async def test_a_download_is_asked_shown_and_can_be_cancelled(opened: Opener) ->
         await window.pilot.press("y")
         await window.until(lambda: "954 MiB of 4.0 GiB" in window.page)
         await window.pilot.press("escape")
-        await window.until(lambda: library.cancelled)
-        assert "Cancelled" in window.page
+        await window.until(lambda: library.cancelled and "Cancelled" in window.page)
         library.downloading.set()
+        await window.until(lambda: not window.app.screen.query_one("#progress").display)
         await window.pilot.click("#download")
+        await window.until(lambda: isinstance(window.app.screen, Confirm))
         await window.pilot.press("y")
         await window.until(lambda: window.app.shelf.chosen == LARGER)
 

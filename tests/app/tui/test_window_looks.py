@@ -7,12 +7,27 @@ from typing import Protocol
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from app.chat.store import Attachment, Store
 from app.settings import Paths, Settings
 from app.tui.app import QuietlyApp
 from app.tui.widgets.composer import Composer
-from tests.app.tui.window import ANSWER, BROKEN, LARGER, STARTER, FakeLibrary, FakePool, converse
+from app.tui.widgets.model_rows import ModelRows
+from tests.app.tui.window import ANSWER, BROKEN, LARGER, STARTER, FakeLibrary, FakePool, a_model, converse
+
+HUGE = a_model(
+    "通义千问-72B-聊天",
+    Path("/models/通义"),
+    architecture="qwen2",
+    runs="quietly",
+    parameters=72_700_000_000,
+    stored="bf16",
+    bits=16.0,
+    size=145_400_000_000,
+    weights=145_400_000_000,
+    licence="qwen",
+)
 
 
 class Compare(Protocol):
@@ -58,6 +73,33 @@ def test_a_conversation(
     library, places = FakeLibrary(STARTER, LARGER, BROKEN), Paths.below(tmp_path)
     app = QuietlyApp(filled, FakePool, library, places, lambda: today, settings)
     assert snap_compare(app, terminal_size=size, run_before=settle)
+
+
+async def in_the_library(pilot: Pilot[None]) -> None:
+    """Go there, to the model that is too big, and wait until it is known how everything fits."""
+    await settle(pilot)
+    app = pilot.app
+    assert isinstance(app, QuietlyApp)
+    app.chat.do("model.library")
+    while not app.screen.query("#stock") or "Apple M4" not in str(app.screen.query_one("#machine", Static).content):
+        await pilot.pause()
+    rows = app.screen.query_one(ModelRows)
+    await app.workers.wait_for_complete()
+    while rows.under_cursor() != f"model:{HUGE.path}":  # at first the library goes to the one in use
+        rows.point(f"model:{HUGE.path}")
+        await pilot.pause()
+    await pilot.pause()
+
+
+@pytest.mark.parametrize(
+    ("size", "theme"), [((60, 18), "textual-dark"), ((120, 36), "textual-light")], ids=["60x18", "120x36"]
+)
+def test_the_library(snap_compare: Compare, store: Store, tmp_path: Path, size: tuple[int, int], theme: str) -> None:
+    library = FakeLibrary(STARTER, LARGER, HUGE, BROKEN)
+    library.downloads.set("someone/Poet-4bit", state="running", done=40 << 20, total=100 << 20, rate=2 << 20, left=30.0)
+    library.downloads.set("someone/Half-4bit", state="paused", done=43, total=100)
+    app = QuietlyApp(store, FakePool, library, Paths.below(tmp_path), settings=Settings(theme=theme))
+    assert snap_compare(app, terminal_size=size, run_before=in_the_library)
 
 
 def test_the_first_screen_of_all(snap_compare: Compare, store: Store, tmp_path: Path) -> None:

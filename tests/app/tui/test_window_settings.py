@@ -10,11 +10,13 @@ import pytest
 from app.chat import backups
 from app.chat.store import GenerationSettings, Store
 from app.conducting.titles import LARGE_ENOUGH
+from app.engine.pool import Pool
 from app.settings import FIELDS, Settings, load_settings, paths, save_settings
-from app.tui.app import _with_old_theme
+from app.tui.app import _pool, _with_old_theme
 from app.tui.screens.menu import Menu
 from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.window import STARTER, FakePool, converse
+from tests.checkpoints import speaking_checkpoint
 
 MONTHS_AGO = time.time() - 100 * 86400
 
@@ -283,6 +285,21 @@ async def test_the_model_is_loaded_with_the_window_or_with_the_first_question(op
         assert window.pool.known == {}
         await answered(window, "Capital of France?")
         assert STARTER.path in window.pool.known
+
+
+async def test_a_model_that_nobody_asks_is_unloaded_after_the_minutes_that_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, model = Settings(unload_after=0), speaking_checkpoint(tmp_path / "tiny")
+    pool = _pool(paths(), lambda: settings)
+    assert isinstance(pool, Pool)
+    await pool.load(model)
+    monkeypatch.setattr(pool, "_clock", lambda: time.monotonic() + 30.5 * 60)
+    for minutes, stays in ((0, True), (31, True), (30, False)):
+        settings = msgspec.structs.replace(settings, unload_after=minutes)
+        pool.look_after()
+        assert (pool.loaded(model) is not None) == stays
+    await pool.close()
 
 
 # --- export -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from textual import events
 from app.chat.failures import HeldError
 from app.chat.store import Store
 from app.errors import QuietlyError
-from app.tui.widgets.sidebar import ModelList
+from app.tui.widgets.model_rows import ModelRows
 from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.window import LARGER, FakePool, converse
 
@@ -191,7 +191,7 @@ async def test_switching_the_model_applies_to_the_next_answer_and_the_next_start
         await window.ask("One")
         window.pool.turns[0].finish()
         await window.ended()
-        window.app.chat.query_one(ModelList).focus()
+        window.app.chat.query_one(ModelRows).focus()
         await window.pilot.press("down", "enter")
         await window.until(lambda: LARGER.path in window.pool.known)
         await window.ask("Two")

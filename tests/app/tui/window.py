@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.chat.store import Store
@@ -22,7 +21,14 @@ from app.engine.protocol import (
     SamplingOptions,
 )
 from app.errors import QuietlyError
-from app.tui.library import Offers, Recommended
+from app.library.catalogue import catalogue, waiting
+from app.library.downloads import Download
+from app.library.fit import Fit
+from app.library.hub import Found
+from app.library.local import InstalledModel, Source
+from app.library.machine import Machine
+from app.library.removing import Removal
+from app.tui.library import Offers, Recommended, Stock
 
 ENGINES = {"starter": Path("/models/starter.gguf"), "larger": Path("/models/larger")}
 
@@ -31,21 +37,18 @@ class EngineDied(QuietlyError):
     kind = "engine"
 
 
-@dataclass(frozen=True)
-class Model:
-    """The fields of an installed model that the window reads."""
-
-    name: str
-    path: Path
-    source: str = "folder"
-    size: int = 98_000_000
-    context: int | None = 8192
-    problem: str | None = None
+class TooBig(QuietlyError):
+    kind = "too big"
 
 
-STARTER = Model("starter", Path("/models/starter.gguf"), "starter")
-LARGER = Model("Qwen2.5 7B Instruct", Path("/models/larger"), "hub", 4_300_000_000, 32768)
-BROKEN = Model("broken", Path("/models/broken"), problem="broken has no config.json; download it again.")
+def a_model(name: str, path: Path, source: Source = "folder", **fields: object) -> InstalledModel:
+    """An installed model, small and whole unless `fields` say otherwise."""
+    return InstalledModel(name, path, source, **({"size": 98_000_000, "context": 8192} | fields))
+
+
+STARTER = a_model("starter", Path("/models/starter.gguf"), "starter")
+LARGER = a_model("Qwen2.5 7B Instruct", Path("/models/larger"), "hub", size=4_300_000_000, context=32768)
+BROKEN = a_model("broken", Path("/models/broken"), problem="broken has no config.json; download it again.")
 
 
 class FakeTurn:
@@ -119,7 +122,10 @@ class FakePool:
         self.forgotten: list[str] = []
         self.looked: list[tuple[SamplingOptions, Reading]] = []
         """What each look at candidates was asked with."""
+        self.on_change: Callable[[Path], object] = lambda checkpoint: None
         self.refuses: dict[Path, str] = {}
+        self.too_big: dict[Path, str] = {}
+        """What is judged too big, with the sentence that says so."""
         self.holds: asyncio.Event | None = None
         self.closed = False
         self.context = 8192
@@ -144,6 +150,8 @@ class FakePool:
     def _load(self, checkpoint: Path) -> Loaded:
         if checkpoint in self.refuses:
             raise QuietlyError(self.refuses[checkpoint])
+        if checkpoint in self.too_big:
+            raise TooBig(self.too_big[checkpoint])
         return self.known.setdefault(
             checkpoint,
             Loaded(
@@ -209,21 +217,124 @@ class FakePool:
     def forget(self, session: str) -> None:
         self.forgotten.append(session)
 
+    def insist(self, checkpoint: Path) -> None:
+        self.too_big.pop(checkpoint, None)
+
+    async def unload(self, checkpoint: Path) -> None:
+        self.known.pop(checkpoint, None)
+
     async def close(self) -> None:
         self.closed = True
+
+
+MAC = Machine("Apple M4", 16 << 30, 12 << 30, "macOS 15.6", "Metal")
+
+
+class FakeDownloads:
+    """Downloads that stand still until the test says how far they have come."""
+
+    def __init__(self, told: Callable[[], object]) -> None:
+        self._told = told
+        self._promised: dict[str, asyncio.Future[Path]] = {}
+        self.all: tuple[Download, ...] = ()
+
+    def set(self, repo: str, **fields: object) -> None:
+        """One download as it stands now; no fields: it is none any more."""
+        others = [one for one in self.all if one.repo != repo]
+        self.all = (*others, Download(repo, repo.rpartition("/")[2], **fields)) if fields else tuple(others)
+        self._told()
+
+    def start(self, repo: str, revision: str = "main") -> asyncio.Future[Path]:
+        if repo not in self._promised or self._promised[repo].done():
+            self._promised[repo] = asyncio.get_running_loop().create_future()
+        self.set(repo, state="running")
+        return self._promised[repo]
+
+    def resume(self, repo: str) -> asyncio.Future[Path]:
+        return self.start(repo)
+
+    def pause(self, repo: str) -> None:
+        self.set(repo, state="paused", done=43, total=100)
+
+    def arrive(self, repo: str, path: Path) -> None:
+        self.set(repo)
+        self._promised.pop(repo).set_result(path)
+
+    def fail(self, repo: str, sentence: str) -> None:
+        self.set(repo, state="failed", done=43, total=100, sentence=sentence)
+        self._promised.pop(repo).set_exception(QuietlyError(sentence))
+
+    async def cancel(self, repo: str) -> int:
+        if all(one.repo != repo for one in self.all):
+            return 0
+        self.set(repo)
+        if repo in self._promised:
+            self._promised.pop(repo).cancel()
+        return 43 << 20
+
+    def found(self, unfinished: Sequence[InstalledModel]) -> None:
+        for one in unfinished:
+            done, total = one.unfinished or (0, 0)
+            self.set(one.repo or "", state="paused", done=done, total=total)
 
 
 class FakeLibrary:
     """A machine with the models a test gives it."""
 
-    def __init__(self, *models: Model) -> None:
+    def __init__(self, *models: InstalledModel) -> None:
         self.found = list(models)
         self.starter: Path | None = STARTER.path
         self.downloading: asyncio.Event | None = None
         self.cancelled = False
+        self.on_hub: tuple[Found, ...] | QuietlyError = ()
+        self.searched: list[str] = []
+        self.removed: list[InstalledModel] = []
+        self._listeners: list[Callable[[], object]] = []
+        self.downloads = FakeDownloads(lambda: [listener() for listener in self._listeners])
 
-    def models(self, folders: Sequence[Path]) -> Sequence[Model]:
-        return [*self.found, *(Model(folder.name, folder) for folder in folders)]
+    def models(self, folders: Sequence[Path]) -> Sequence[InstalledModel]:
+        return [*self.found, *(a_model(folder.name, folder) for folder in folders)]
+
+    def listen(self, listener: Callable[[], object]) -> None:
+        self._listeners.append(listener)
+
+    @property
+    def coming(self) -> tuple[Download, ...]:
+        return self.downloads.all
+
+    def stock(self, models: Sequence[InstalledModel], context: int | None) -> Stock:
+        from app.library.fit import fit_of
+
+        fits = {str(one.path): fit_of(one, MAC, context) for one in models if one.problem is None}
+        offers = catalogue()
+        fits |= {offer.reference: fit_of(offer, MAC, context) for offer in offers}
+        return Stock("Apple M4, 16.0 GiB of memory, macOS 15.6, Metal", offers, waiting(), fits)
+
+    def fits(self, found: Sequence[Found], context: int | None) -> dict[str, Fit]:
+        from app.library.fit import fit_of
+
+        return {one.repo: fit_of(one, MAC, context) for one in found}
+
+    async def search(self, words: str) -> tuple[Found, ...]:
+        self.searched.append(words)
+        if isinstance(self.on_hub, QuietlyError):
+            raise self.on_hub
+        return self.on_hub
+
+    async def look_up(self, repo: str) -> Found:
+        assert not isinstance(self.on_hub, QuietlyError)
+        return next(one for one in self.on_hub if one.repo == repo)
+
+    def removal(self, one: InstalledModel) -> Removal:
+        return Removal((one.path,), one.size)
+
+    def remove(self, one: InstalledModel) -> int:
+        self.found.remove(one)
+        self.removed.append(one)
+        return one.size
+
+    async def close(self) -> None:
+        pass
 
     def offers(self) -> Offers:
         return Offers(

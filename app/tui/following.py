@@ -1,0 +1,40 @@
+"""Doing something slow for what is wanted now, where what is wanted changes with every key."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from textual.dom import DOMNode
+
+Wanted = TypeVar("Wanted")
+
+
+class Following(Generic[Wanted]):
+    """Does one thing at a time, and then the last that was wanted meanwhile. It ends with its widget."""
+
+    def __init__(self, node: DOMNode, do: Callable[[Wanted], Awaitable[None]]) -> None:
+        self._node, self._do = node, do
+        self._next: list[Wanted] = []
+        """Nothing, or what is wanted next."""
+        self._under_way = False
+
+    def want(self, wanted: Wanted) -> None:
+        """Do it for `wanted`, as soon as what is being done has ended."""
+        self._next = [wanted]
+        if not self._under_way:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._next:
+            self._under_way = True
+            self._node.run_worker(self._run(self._next.pop()), exit_on_error=False)
+
+    async def _run(self, wanted: Wanted) -> None:
+        try:
+            await self._do(wanted)
+        except asyncio.CancelledError:
+            self._next.clear()  # the widget has gone
+            raise
+        finally:
+            self._under_way = False
+            self._begin()
