@@ -41,6 +41,14 @@ _RAW_HTML = re.compile(
     r"|(?P<raw>script|pre|style|textarea)(?=[\s>]|$))",
     re.IGNORECASE,
 )
+_BLOCK_HTML = re.compile(
+    r" {0,3}</?(?:address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir"
+    r"|div|dl|dt|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link"
+    r"|main|menu|menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead"
+    r"|title|tr|track|ul)(?=[ \t>]|/>|$)",
+    re.IGNORECASE,
+)
+_TAG_ALONE = re.compile(r" {0,3}</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>[ \t]*$", re.IGNORECASE)
 _RAW_END = {"comment": "-->", "instruction": "?>", "data": "]]>", "declaration": ">"}
 
 
@@ -202,8 +210,14 @@ def _closer(content: str) -> str:
     """What ends a code fence or raw HTML block left open (CommonMark 0.31, 4.5 and 4.6); else nothing."""
     fence: re.Match[str] | None = None
     html = ""
+    until_empty = False
+    """Whether this is HTML up to the next empty line: no fence begins there, and nothing has to end it."""
+    before = ""
     for line in content.split("\n"):
-        if fence:
+        begins, before = not before, line.strip(" \t")
+        if until_empty:
+            until_empty = bool(before)
+        elif fence:
             sign = fence[2]
             bare = line.lstrip(" ")
             indent = len(line) - len(bare)
@@ -214,6 +228,8 @@ def _closer(content: str) -> str:
             html = "" if html in line.lower() else html
         elif fence := _FENCE.match(line):
             continue
+        elif _BLOCK_HTML.match(line) or (begins and _TAG_ALONE.match(line) and not _RAW_HTML.match(line)):
+            until_empty = True
         elif start := _RAW_HTML.match(line):
             kind = str(start.lastgroup)
             end = _RAW_END.get(kind, f"</{start[0].strip(' <').lower()}>")

@@ -97,9 +97,30 @@ def test_the_words_of_a_branch_that_is_not_in_use_are_marked(reader: Reader) -> 
     assert found.texts("p")[-1] == "Or so."
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<details>\n```\n",
+        "</div>\n~~~",
+        "<custom a='b'>\n```\n\n```",
+        "<custom>\n\n```",
+        "words\n<custom>\n```",
+        "<p>\n\n<script>",
+        "```\n<details>\n\n",
+    ],
+)
+def test_html_and_fences_that_are_left_open_do_not_swallow_the_next_heading(said: str) -> None:
+    has_its_headings(tale(question(said), question("And?")))
+
+
 @settings(max_examples=100, deadline=None)
 @given(tales())
 def test_whatever_was_said_each_message_has_its_heading(told: Tale) -> None:
+    has_its_headings(told)
+
+
+def has_its_headings(told: Tale) -> None:
+    """Every message begins with a heading, for a reader that knows nothing of ours."""
     front, body = render(told, "markdown").removeprefix("---\n").split("\n---\n", 1)
     assert front.startswith("title: ")
     headings = [line for line in github(body).split("\n") if line.startswith("<h2>") and "<!-- quietly:" in line]
