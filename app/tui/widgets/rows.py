@@ -105,6 +105,7 @@ class Rows(ScrollView, can_focus=True):
             self.reset()
         else:
             self.cursor = place
+            self._show_cursor()
 
     def reset(self) -> None:
         """Put the cursor on the first row."""
@@ -158,10 +159,15 @@ class Rows(ScrollView, can_focus=True):
         )
 
     def watch_cursor(self, old: int | None, new: int | None) -> None:
-        if new is not None and self.is_mounted:
+        self._show_cursor()
+
+    def _show_cursor(self) -> None:
+        """Bring the cursor's row into sight; as long as the list has no size nothing is."""
+        place = self.cursor
+        if place is not None and self.size.height:
             # The heading above the first row of a group comes into sight with it.
-            above = 1 if new and self._rows[new - 1].key is None else 0
-            self.scroll_to_region(Region(0, new - above, 1, 1 + above), animate=False, immediate=True, force=True)
+            above = 1 if place and self._rows[place - 1].key is None else 0
+            self.scroll_to_region(Region(0, place - above, 1, 1 + above), animate=False, immediate=True, force=True)
 
     # --- keys ---
 
