@@ -9,8 +9,9 @@ STAMP := $(VENV)/.installed
 run: $(STAMP)-run
 	@$(BIN)/quietly
 
+# Three workers on two cores: windows and engines wait for each other half of the time.
 test: $(STAMP)-test
-	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile
 
 soak: $(STAMP)-test
 	@$(BIN)/python -m pytest -m soak

@@ -127,6 +127,30 @@ async def probabilities(visit: Visit) -> None:
     await visit.shows("kept")
 
 
+async def library(visit: Visit) -> None:
+    await visit.command("/models")
+    await visit.shows("models may take")
+    while "mlx-community/Qwen3-8B-4bit" not in visit.page:
+        await visit.pilot.press("down")
+
+
+async def inspect(visit: Visit) -> None:
+    await visit.command("/models")
+    await visit.shows("models may take")
+    await visit.pilot.press("i")
+    await visit.shows("KV cache")
+
+
+async def tokens(visit: Visit) -> None:
+    await visit.command("/models")
+    await visit.shows("models may take")
+    await visit.pilot.press("w")
+    await visit.shows("A text, to be made tokens of")
+    await visit.pilot.press(*"The king and the queen of 東京", "down")
+    await visit.shows("king, id")
+    await visit.shows("norm")
+
+
 async def search(visit: Visit) -> None:
     await visit.pilot.press("ctrl+l")
     await visit.pilot.press(*"東京")
@@ -172,6 +196,9 @@ STAY = (
     Picture(tune),
     Picture(settings, theme="textual-light", generation=GenerationSettings()),
     Picture(export, (100, 22)),
+    Picture(library, (108, 34)),
+    Picture(inspect, (108, 40)),
+    Picture(tokens, (112, 34)),
     Picture(connected),
     Picture(narrow, (60, 20)),
     Picture(delete_everything),
