@@ -36,6 +36,7 @@ from app.quantising import (
 )
 from app.settings import Paths
 from model.weights.safetensors import shards
+from tests.app.library.children import children
 from tests.checkpoints import random_checkpoint, speaking_checkpoint, write_checkpoint
 from tests.terminal import Terminal
 
@@ -60,11 +61,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_folder(folder: Path) -> set[str]:
     """Everything that lies in a folder, hidden or not; nothing where there is none."""
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
-
-
-def children() -> list[int]:
-    """The processes that this one has started and not yet buried."""
-    return [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
 
 
 async def test_what_comes_out_is_measured_whole_and_among_the_models(original: InstalledModel, places: Paths) -> None:
@@ -127,11 +123,11 @@ async def test_giving_it_up_ends_it_at_once_and_leaves_nothing(
 
     (ended,) = await during(doing, lambda progress: quantise(original, 4, progress=progress), give_up)
     assert isinstance(ended, asyncio.CancelledError)
-    assert not in_folder(places.models) and not children()
+    assert not in_folder(places.models) and not children("app.quantising")
 
 
 def kill_the_process() -> None:
-    for pid in children():
+    for pid in children("app.quantising"):
         os.kill(pid, signal.SIGKILL)
 
 

@@ -18,6 +18,7 @@ class Desk(App[None], Generic[Opened]):
         super().__init__()
         self.VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall")]
         self.opened = opened
+        self.animation_level = "none"
 
     def on_mount(self) -> None:
         self.push_screen(self.opened)
