@@ -18,6 +18,7 @@ import msgspec
 
 from app import connections
 from app.connections import Connection
+from app.ending import end
 from app.errors import QuietlyError
 from app.settings import paths, private_folder
 
@@ -92,8 +93,7 @@ async def speaking(
         yield told()
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            end(process)
             await process.wait()
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from app.attaching.reader import FULL, Reply
 from app.chat.text import one_line, storable
+from app.ending import end
 from app.errors import QuietlyError
 from app.home import expanded
 
@@ -43,7 +44,7 @@ async def read_apart(path: Path, seconds: float = SECONDS) -> tuple[str, str]:
         raise QuietlyError(_too_long(shown)) from None
     finally:
         if process.returncode is None:
-            process.kill()
+            end(process)
             await process.wait()
     match process.returncode:
         case 0:

@@ -1,7 +1,6 @@
 """The UI's side of one engine process: starts it, asks it, and notices when it dies. It never imports MLX."""
 
 import asyncio
-import contextlib
 import itertools
 import os
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.ending import end
 from app.engine import protocol
 from app.engine.memory import ADVICE, kernel_kills, tells_of_want
 from app.engine.protocol import (
@@ -212,8 +212,7 @@ class Engine:
     def kill(self) -> None:
         """The last way to cancel: the process is gone at once."""
         self._killed = True
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
+        end(self._process)
 
     async def close(self) -> None:
         """End the process, kindly first; returns when it is gone."""

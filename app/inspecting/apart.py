@@ -1,13 +1,13 @@
 """The near side of looking into a model: asks a process of its own, and ends it where it does not answer."""
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
+from app.ending import end
 from app.errors import QuietlyError
 from app.inspecting.reader import LONGEST, Inspect, Question, Refused, Reply, Spell, Spelled, Told
 
@@ -42,8 +42,7 @@ class Reader:
         """End the process."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            end(process)
             await process.wait()
 
     async def _ask(self, question: Question) -> Reply:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.chat.text import one_line, storable
+from app.ending import end
 from app.errors import QuietlyError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def _run(command: list[str]) -> int:
             return await process.wait()
         finally:
             if process.returncode is None:  # the window is asked to end
-                process.terminate()
+                end(process, signal.SIGTERM)
                 await process.wait()
     finally:
         signal.signal(signal.SIGINT, usual)

@@ -1,0 +1,17 @@
+"""Ending a process that asyncio has started.
+
+Its own `kill` first looks whether the process has ended, and where it just has takes the exit status away from the
+thread that waits for it, which then complains on standard error and tells of 255 (CPython 3.11, subprocess.Popen).
+"""
+
+import contextlib
+import os
+import signal
+from asyncio.subprocess import Process
+
+
+def end(process: Process, by: signal.Signals = signal.SIGKILL) -> None:
+    """Send `by` to a process that has not been waited for; one that is gone already is left alone."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, by)
