@@ -58,6 +58,7 @@ def test_a_model_is_found_fetched_used_and_deleted(opened, places, installation,
     assert window.ends() == 0
 
 
+@pytest.mark.soak
 def test_a_download_outlives_the_window(opened, places, installation, hub):
     hub.stall_after = 100_000
     window = opened()

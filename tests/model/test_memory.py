@@ -78,13 +78,8 @@ def test_blocked_attention_never_holds_a_whole_row_of_scores():
     assert most_in_blocks(16 * 1024) < 1.2 * most_in_blocks(4 * 1024)
 
 
-QUICK = ("large vocabulary",)
-"""The others run with the soak: together they take half a minute."""
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in SHAPES]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("name", SHAPES)
 def test_a_conversation_takes_what_was_foretold(name):
     measured = measure(name)
     told = foretold(SHAPES[name], back_end_of(measured))
