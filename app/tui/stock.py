@@ -65,16 +65,12 @@ def installed(
 ) -> Item:
     """A model that is on this machine, whole or not; `state` is how its engine stands."""
     usable = model.problem is None
-    after = [(f" {words.size(model.size)}", "")]
-    if usable and fit is not None:
-        word, style = _VERDICTS[fit.verdict]
-        after.append((f" {word:>7}", style))
     return Item(
         model_key(model),
         HERE,
         model.name,
         SIGNS[state if usable else "problem"],
-        tuple(after),
+        _price(model.size, fit if usable else None),
         chosen,
         facts=(
             *_shape(model.parameters, model.stored, model.bits, model.architecture, model.runs, model.context),
@@ -217,6 +213,7 @@ def found(one: "Found", fit: "Fit | None") -> Item:
 
 
 def _price(size: int | None, fit: "Fit | None") -> tuple[tuple[str, str], ...]:
+    """What stands at the end of a row: the size, where it is known, and whether it fits."""
     after = [(f" {words.size(size)}", "")] if size else []
     if fit is not None:
         word, style = _VERDICTS[fit.verdict]
