@@ -3,8 +3,6 @@
 Knows neither stores nor files.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -70,7 +68,8 @@ class _MessageData(msgspec.Struct, frozen=True):
     completion_tokens: Count | None = None
     first_token_seconds: float | None = None
     decode_seconds: float | None = None
-    token_ids: str | None = None
+    token_ids: bytes | None = None
+    """In base64, as msgspec reads bytes."""
     content: str | None = None
     reasoning: str | None = None
     attachments: tuple[str, ...] = ()
@@ -103,7 +102,7 @@ def from_markdown(text: str, name: str) -> Tale:
             raise QuietlyError(f"{name} was written by a newer Quietly; bring this one up to date and try again.")
         sections = _sections(body)
         return _tale(front, about, sections, exact)
-    except (msgspec.MsgspecError, RecursionError, binascii.Error) as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         flaw = one_line(str(error), 120)
         raise QuietlyError(
             f"{name} cannot be read because what stands in its comments or at its top was changed ({flaw});"
@@ -248,7 +247,7 @@ def _message(section: _Section, exact: Mapping[int, _MessageData], begun: float)
         reasoning=message.reasoning if data.reasoning is None else data.reasoning,
         attachments=_attached(message.attachments, data.attachments),
         fingerprint=data.fingerprint,
-        packed_ids=None if data.token_ids is None else base64.b64decode(data.token_ids, validate=True),
+        packed_ids=data.token_ids,
         prompt_tokens=data.prompt_tokens,
         completion_tokens=data.completion_tokens,
         first_token_seconds=data.first_token_seconds,

@@ -208,6 +208,7 @@ def test_without_the_comment_at_the_end_the_words_are_there() -> None:
         ('"id": 1, "at"', '"id": "first", "at"'),
         ('"status": "complete"', '"status": "glorious"'),
         ('"token_ids": "', '"token_ids": "?'),
+        ('"token_ids": "', '"token_ids": "\u00a0'),
         ('"titled_by": "line"', '"titled_by": '),
         ('"created": 1700000001.5', '"created": 1e999'),
         ('"model": "starter"', '"model": ' + "[" * 5000),
