@@ -1,4 +1,4 @@
-"""The rules by which memory is taken: capacities, blocks, chunks, what is unpacked. They stand apart from the code that
+"""The rules by which memory is taken: capacities, blocks, what is unpacked. They stand apart from the code that
 follows them, so that what it will take can be foretold without it (`model.memory`). It knows no MLX.
 """
 
@@ -6,8 +6,11 @@ import contextlib
 import os
 from pathlib import Path
 
-FIRST_CAPACITY = 256
-"""Positions that a growing cache makes room for at first."""
+CAPACITY_STEP = 256
+"""Positions that a growing cache makes room for at first, and a multiple of which it always has room for: kernels that
+read a whole buffer ask for such a number (MLX's attention by cuDNN)."""
+JOINT_BYTES = 12 * 1024 * 1024
+"""Bytes of a layer's keys and values up to which they are kept in one buffer (tests/benchmarks/LOG.md)."""
 SLACK = 256
 """Positions that sliding layers keep beyond their window, so that the last ones can be taken back exactly."""
 SNAPSHOTS = 8
@@ -27,12 +30,12 @@ MOST_SCORES = 512 * 1024 * 1024
 def grown(wanted: int) -> int:
     """The capacity of a growing cache that has to hold `wanted` positions.
 
-    Each is half as large again as the one before, so that appending costs O(1); and they are the same in however large
-    pieces a conversation comes.
+    Each is an eighth larger than the one before, so that appending costs O(1), and little stands empty: some kernels
+    read that too. They are the same in however large pieces a conversation comes.
     """
-    capacity = FIRST_CAPACITY
+    capacity = CAPACITY_STEP
     while capacity < wanted:
-        capacity += capacity // 2
+        capacity += max(capacity // (8 * CAPACITY_STEP), 1) * CAPACITY_STEP
     return capacity
 
 
@@ -40,11 +43,6 @@ def rotated(held: int, window: int, slack: int, length: int) -> tuple[int, int]:
     """What a full sliding cache keeps of `held` positions to append `length`, and the capacity of its new buffer."""
     kept = min(held, window - 1 + slack)
     return kept, kept + max(length, slack)
-
-
-def chunk(gpu: bool) -> int:
-    """Tokens of a prompt that are read at once: a CPU takes longer over them, and has to be stopped in time too."""
-    return 512 if gpu else 64
 
 
 def holds_scores(gpu: bool, head_dim: int) -> bool:

@@ -49,8 +49,9 @@ def answers(
     network = language_model.network
     caches: list[Any] = network.make_cache(CacheOptions())
     tokens = mx.array([list(prompt)] * count)
-    for start in range(0, len(prompt), traits.chunk):
-        logits = network(tokens[:, start : start + traits.chunk], caches, last=1)[:, -1]
+    chunk = traits.choices.chunk
+    for start in range(0, len(prompt), chunk):
+        logits = network(tokens[:, start : start + chunk], caches, last=1)[:, -1]
         mx.eval(logits, [cache.state for cache in caches])
     written: list[list[int]] = [[] for _ in range(count)]
     going = set(range(count))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from model.allocation import chunk
+from model.choices import Choices, choices_for
 from model.config import (
     Quantization,
     parse_config,
@@ -24,8 +24,8 @@ from model.language_model import LanguageModel, Traits
 from model.registry import OURS, mlx_lm_network
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
+from model.weights.conversions import converted
 from model.weights.counting import weight_count
-from model.weights.gguf import convert
 from model.weights.gguf_header import is_gguf
 from model.weights.place import Files, Placement
 from model.weights.precision import NumberType, bring_in, this_device
@@ -45,6 +45,7 @@ def load(
     window: int | None = None,
     window_layers: int | None = None,
     conversions: Path | None = None,
+    choices: Choices | None = None,
     progress: LoadProgress = lambda stage, done, total: None,
 ) -> LanguageModel:
     """Open a checkpoint: a folder with config.json and safetensors, or a GGUF file, whatever its name.
@@ -56,12 +57,13 @@ def load(
     For experts: `dtype` is the type to compute in; by default it is what suits checkpoint and device, and float16 is
     refused where the model does not hold in it. `window` puts a sliding window of so many tokens on the top
     `window_layers` layers (all of them, by default) of a checkpoint that was trained without: off the distribution it
-    knows, and labelled so in `Traits.notes`.
+    knows, and labelled so in `Traits.notes`. `choices` are ways to compute that were measured on this machine; by
+    default those that the rule knows for it.
     """
     source = Path(path).expanduser()
     folder = source
     if not source.is_dir() and (source.suffix.lower() == ".gguf" or is_gguf(source)):
-        folder = convert(
+        folder = _converted(
             source,
             conversions or _default_conversions(),
             lambda done, total: progress("convert", done, total),
@@ -84,6 +86,10 @@ def load(
     else:
         opened = _open_theirs(folder, fields, kind, name, dtype, loaded)
     opened.network.eval()
+    parameters = weight_count(files, opened.quantization)
+    device = this_device()
+    choices = choices or choices_for(device.gpu, device.architecture, parameters)
+    opened.network.arrange(choices)
     traits = Traits(
         name=name,
         path=source,
@@ -91,11 +97,11 @@ def load(
         implementation=opened.implementation,
         fingerprint=_fingerprint(folder, files, opened.settings),
         notes=opened.notes,
-        parameters=weight_count(files, opened.quantization),
+        parameters=parameters,
         bits=opened.quantization.default.bits if opened.quantization else None,
         vocabulary=_vocabulary(name, opened.rows, tokenizer),
         context=opened.context,
-        chunk=chunk(this_device().gpu),
+        choices=choices,
         defaults=_generation_defaults(folder, name),
     )
     return LanguageModel(opened.network, traits, tokenizer)
@@ -114,6 +120,16 @@ class _Opened:
     settings: str = ""
     """What was chosen here and changes the results, for the fingerprint."""
     notes: tuple[str, ...] = ()
+
+
+def _converted(source: Path, conversions: Path, progress: Callable[[int, int], None]) -> Path:
+    """The checkpoint folder of a GGUF file. What converts is imported only where something is converted: it brings
+    numpy, and takes as long to import as MLX and all of ours."""
+    if (folder := converted(source, conversions)) is not None:
+        return folder
+    from model.weights.gguf import convert
+
+    return convert(source, conversions, progress)
 
 
 def _default_conversions() -> Path:

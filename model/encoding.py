@@ -35,11 +35,12 @@ class Encoder:
     def __call__(self, text: str) -> list[int]:
         """The ids of `text`, added tokens among them."""
         ids: list[int] = []
-        for unit in self._units(text):
+        for unit in self.units(text):
             ids += self._unit(unit)
         return ids
 
-    def _units(self, text: str) -> Iterator[str]:
+    def units(self, text: str) -> Iterator[str]:
+        """The stretches that are encoded each by itself."""
         start = 0
         for found in self._added.finditer(text):
             if found.start() > start and found[0] in self._places:

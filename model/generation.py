@@ -5,12 +5,13 @@ answer. It knows neither templates nor conversations.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import mlx.core as mx
 
+from model.lookahead import Lookahead
 from model.sampling import Sampler, Sampling, token_id
 from model.session import Cancelled, Progress, Session
 from model.tokenizer import Tokenizer
@@ -156,10 +157,12 @@ class Generation:
         max_tokens: int | None = None,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
+        lookahead: Lookahead | None = None,
     ) -> None:
         """`begun`: what an answer that is to go on has already, behind the prompt; behind an id that ends it nothing
         comes. `vocabulary`: ids that may be drawn, from 0; `ends`: those that end an answer; `flow`: a fresh one, None
-        gives tokens without text; `max_tokens`: new ones, None is as many as the context holds, 0 reads nothing.
+        gives tokens without text; `max_tokens`: new ones, None is as many as the context holds, 0 reads nothing;
+        `lookahead`: a fresh one, which makes it faster at most.
         """
         self.reason: Reason = "cancelled"
         """Why it ended; "cancelled" until it has, and where it was abandoned."""
@@ -185,6 +188,21 @@ class Generation:
         self._limit = max_tokens
         self._progress = progress
         self._cancelled = cancelled
+        self._lookahead = lookahead if lookahead and session.takes_back else Lookahead()
+        self._beyond = 0
+        """How many tokens the session holds behind the one that was given out last."""
+        self._prompts = 0
+        """How many prompts the session had been given when this one was read."""
+
+    @property
+    def drafted_tokens(self) -> int:
+        """How many tokens were guessed and read."""
+        return self._lookahead.drafted
+
+    @property
+    def kept_tokens(self) -> int:
+        """How many of them stand in the answer."""
+        return self._lookahead.kept
 
     def __iter__(self) -> Iterator[Token]:
         started = time.perf_counter()
@@ -199,33 +217,107 @@ class Generation:
         except Cancelled:
             return
         self.prefill_seconds = time.perf_counter() - started
+        self._prompts = self._session.prompts
         token = self._sampler(logits)
         mx.async_eval(token)
-        while True:
-            following, chosen = self._advance(token)
-            now = time.perf_counter() - started
-            if not self.token_ids:
-                self.first_token_seconds = now
-            self.decode_seconds = now - self.first_token_seconds
-            yield self._token(chosen, last=following is None)
-            if self.reason == "stop" or following is None or self._cancelled():
-                return
-            token = following
+        try:
+            for chosen, last in self._chosen(token):
+                now = time.perf_counter() - started
+                if not self.token_ids:
+                    self.first_token_seconds = now
+                self.decode_seconds = now - self.first_token_seconds
+                given = self._token(chosen, last)
+                with self._lookahead.unwatched():
+                    yield given
+                if self.reason == "stop" or last or self._cancelled():
+                    break
+            self._give_back()
+        except GeneratorExit:
+            self._give_back()
+            raise
+        except BaseException:
+            self._session.reset()  # it holds a token that was not computed, or numbers that are none
+            raise
 
     def _count_read(self, done: int, total: int) -> None:
         self.reused_tokens = self.prompt_tokens - total
         self._progress(done, total)
 
+    def _chosen(self, token: mx.array) -> Iterator[tuple[int, bool]]:
+        """The ids of the answer, from `token` on, which is under way, and whether each is the last.
+
+        The session holds each when it is given out, but for the last.
+        """
+        following, chosen = self._advance(token)
+        yield chosen, following is None
+        self._lookahead.begin([*self._prompt, chosen], self._cancelled)
+        while following is not None:
+            token, room = following, self._room()
+            if room > 0 and self._lookahead.hopes():
+                chosen = token_id(token)
+                self._lookahead.came(chosen, queued=False)
+                if chosen not in self._ends and (guess := self._lookahead.draft(room, self._ends)):
+                    following = yield from self._verified(chosen, guess)
+                    continue
+                following = self._ahead(token)
+            else:
+                following, chosen = self._advance(token)
+                self._lookahead.came(chosen, queued=True)
+            yield chosen, following is None
+
+    def _room(self) -> int:
+        """How many tokens may be guessed behind the one under way, such that one more may come behind them."""
+        room = self._session.context - len(self._session) - 2
+        return room if self._limit is None else min(room, self._limit - len(self.token_ids) - 2)
+
     def _advance(self, token: mx.array) -> tuple[mx.array | None, int]:
         """The token after `token`, under way, and what `token` is."""
-        try:
+        if self._session.ahead:
             return self._ahead(token), token_id(token)
-        except BaseException:
-            self._session.reset()  # it holds a token that was not computed, or numbers that are none
-            raise
+        following, chosen = self._following(token), token_id(token)
+        if following is not None:
+            mx.async_eval(following)
+        return following, chosen
+
+    def _verified(self, chosen: int, guess: list[int]) -> Generator[tuple[int, bool], None, mx.array]:
+        """`chosen`, and what stands of the `guess` behind it, all read in one pass; gives the token after these.
+
+        A guess stands while it is what the sampler draws, which so draws as often, and the same, as it would have
+        without one.
+        """
+        rows = self._session.extend([chosen, *guess])
+        self._beyond = len(guess)
+        drawn, states = [], []
+        for row in range(len(guess) + 1):
+            drawn.append(self._sampler(rows[row]))
+            states.append(self._sampler.state)
+        mx.async_eval(drawn)
+        yield chosen, False
+        values: Any = mx.stack(drawn).tolist()
+        kept = self._lookahead.judged(guess, values)
+        self._sampler.restore(states[kept])
+        self._session.take_back(len(guess) - kept)
+        self._beyond = kept
+        for token in guess[:kept]:
+            self._beyond -= 1
+            yield token, False
+        return drawn[kept]
+
+    def _give_back(self) -> None:
+        """Let the session hold no more than was given out, where a pass had told more than was wanted."""
+        if self._beyond and self._prompts == self._session.prompts:
+            self._session.take_back(self._beyond)
+            self._beyond = 0
 
     def _ahead(self, token: mx.array) -> mx.array | None:
         """Start the token after `token`; None where there will be none."""
+        following = self._following(token)
+        if following is not None:
+            mx.async_eval(following)
+        return following
+
+    def _following(self, token: mx.array) -> mx.array | None:
+        """The token after `token`, not queued yet; None where there will be none."""
         written = len(self.token_ids) + 1
         if self._limit is not None and written >= self._limit:
             self.reason = "length"
@@ -233,9 +325,7 @@ class Generation:
         if len(self._session) + 1 >= self._session.context:
             self.reason = "context"
             return None
-        following = self._sampler(self._session.step(token))
-        mx.async_eval(following)
-        return following
+        return self._sampler(self._session.step(token))
 
     def _token(self, chosen: int, last: bool) -> Token:
         if chosen in self._ends:

@@ -9,9 +9,11 @@ from typing import Any
 import mlx.core as mx
 
 from model.cache import CacheOptions, KVQuantisation
+from model.choices import Choices
 from model.embeddings import Embeddings
 from model.errors import ModelError
 from model.generation import THINK_CLOSE, THINK_OPEN, Generation, TextFlow, Token
+from model.lookahead import Costs, Drafter, Drafts, Gate, Lookahead, Lookup
 from model.network import Network
 from model.sampling import Alternatives, Sampling, explain, seen_in
 from model.session import Progress, Session, SessionOptions
@@ -36,8 +38,8 @@ class Traits:
     """Rows of the logits that stand for a token; the others are padding."""
     context: int
     """Tokens it was trained to hold."""
-    chunk: int
-    """Tokens of a prompt read between two looks at cancellation."""
+    choices: Choices
+    """How it is computed, where there is more than one way."""
     defaults: Sampling
     """The checkpoint's own generation defaults."""
     notes: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class LanguageModel:
         self.traits = traits
         self.network = network
         self._tokenizer = tokenizer
+        self._lookup_costs, self._drafter_costs = Costs(), Costs()
 
     @property
     def ends(self) -> frozenset[int]:
@@ -144,7 +147,8 @@ class LanguageModel:
             raise ModelError(f"A context of {context} tokens holds nothing; choose a larger one.", "request")
         held = min(context or self.traits.context, self.traits.context)
         caches = CacheOptions(quantisation, held if rolling else None)
-        return SessionOptions(self.traits.context if rolling else held, self.traits.chunk, caches)
+        chosen = self.traits.choices
+        return SessionOptions(self.traits.context if rolling else held, chosen.chunk, caches, ahead=chosen.ahead)
 
     def session_with(self, options: SessionOptions) -> Session:
         """A session by exactly these options; `options` is the way to find good ones."""
@@ -185,8 +189,14 @@ class LanguageModel:
         thinking: bool = False,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
+        lookahead: bool = False,
+        drafter: Session | None = None,
     ) -> Generation:
-        """An answer to be iterated, with all that can be known and steered. See `Generation` and `TextFlow`."""
+        """An answer to be iterated, with all that can be known and steered. See `Generation` and `TextFlow`.
+
+        Faster, and the same: `lookahead` guesses from what was said before, `drafter` is the same conversation's
+        session over a smaller model that guesses, one that `check_drafter` lets pass.
+        """
         self.check(tokens)
         self.check(begun)
         return Generation(
@@ -200,7 +210,31 @@ class LanguageModel:
             max_tokens=max_tokens,
             progress=progress,
             cancelled=cancelled,
+            lookahead=self._lookahead(lookahead, drafter),
         )
+
+    def _lookahead(self, lookup: bool, drafter: Session | None) -> Lookahead:
+        sources: list[tuple[Drafts, Gate]] = []
+        if lookup:
+            sources.append((Lookup(), Gate(self._lookup_costs)))
+        if drafter is not None:
+            sources.append((Drafter(drafter, self.traits.vocabulary), Gate(self._drafter_costs)))
+        return Lookahead(sources)
+
+    def check_drafter(self, other: "LanguageModel") -> None:
+        """ModelError("request") where `other` cannot guess for this one: it has other tokens, or cannot go back."""
+        if self._tokenizer is None or other._tokenizer is None or not self._tokenizer.same_tokens(other._tokenizer):
+            raise ModelError(
+                f"{other.traits.name} cannot draft for {self.traits.name}: their vocabularies differ; "
+                "choose a smaller model of the same family.",
+                "request",
+            )
+        if not other.session().takes_back:
+            raise ModelError(
+                f"{other.traits.name} cannot draft: its architecture runs in mlx-lm's implementation, with caches that "
+                "do not go back; choose another model.",
+                "request",
+            )
 
     def check(self, tokens: Sequence[int]) -> None:
         """ModelError("request") where one of `tokens` is none of this model's: MLX would read beyond its weights."""

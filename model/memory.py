@@ -17,12 +17,12 @@ from model.allocation import (
     SLACK,
     SNAPSHOT_BYTES,
     SNAPSHOTS,
-    chunk,
     grown,
     holds_scores,
     rotated,
     unpacks,
 )
+from model.choices import Choices, choices_for
 from model.config import SHAPES, Config, LayerQuantization
 from model.facts import FULL, matrices, parameters, stored_element, weight_bytes
 
@@ -37,6 +37,8 @@ class BackEnd:
     """How a back end of MLX takes memory for what it computes: when work is queued, not when it is done."""
 
     gpu: bool
+    architecture: str
+    """The GPU's, by MLX's name; of a family the fastest, which reads most at once."""
     scores: float
     """Times that scores are there, float32, where they are held."""
     masked: bool
@@ -58,11 +60,12 @@ class BackEnd:
         return min(2 * LAYERS_AT_ONCE, max(1, layers / 4)) if self.gpu else 1
 
 
-CPU = BackEnd(gpu=False, scores=1, masked=True, blocks=2, sampling=13)
-"""Measured with MLX 0.32.4 on x86-64 Linux by `python -m tests.benchmarks.fit`: within 4 % for ten shapes."""
-CUDA = BackEnd(gpu=True, scores=1.65, masked=True, blocks=6, sampling=18)
-"""Chosen by a run of the same with MLX 0.32.4 on an H100: tests/benchmarks/LOG.md has what it comes to."""
-METAL = replace(CUDA, masked=False)
+CPU = BackEnd(gpu=False, architecture="", scores=2, masked=True, blocks=2, sampling=13)
+"""Measured with MLX 0.32.4 on x86-64 Linux by `python -m tests.benchmarks.fit`: within 10 % for ten shapes."""
+CUDA = BackEnd(gpu=True, architecture="sm_90", scores=1.65, masked=True, blocks=6, sampling=18)
+"""Chosen by a run of the same with MLX 0.32.4 on an H100 for chunks of 512; for larger ones it is too careful
+(tests/benchmarks/LOG.md)."""
+METAL = replace(CUDA, architecture="applegpu_g16d", masked=False)
 """Never measured: as CUDA, but that Metal's kernels take masks, by MLX's documentation."""
 
 
@@ -96,10 +99,25 @@ def taken(
     kv = _kv(config, tokens, back_end, element, kv_bits, marks)
     working = max(
         _reading(config, tokens, back_end, element, kv_bits),
+        _writing(config, kv, back_end),
         back_end.sampling * config.vocab_size * FLOAT32,
         loading - weights - kv,
     )
     return Taken(weights, kv, working)
+
+
+def _choices(config: Config, back_end: BackEnd) -> Choices:
+    return choices_for(back_end.gpu, back_end.architecture, parameters(config).total)
+
+
+def _chunk(config: Config, back_end: BackEnd) -> int:
+    """Tokens that are read at once."""
+    return _choices(config, back_end).chunk
+
+
+def _writing(config: Config, kv: int, back_end: BackEnd) -> int:
+    """Bytes of the copies that a GPU writes caches to where a step is queued while the one before still reads them."""
+    return kv if back_end.gpu and kv <= _choices(config, back_end).ahead else 0
 
 
 def _element(config: Config, back_end: BackEnd) -> int:
@@ -162,17 +180,18 @@ def _kv(config: Config, tokens: int, back_end: BackEnd, element: int, kv_bits: K
     """Bytes of all caches as they are allocated, room to grow and copies to return to included."""
     row = _row(config, element, kv_bits)
     layers = Counter(config.layer_windows)
-    caches = sum(count * _capacities(tokens, window, back_end)[-1] for window, count in layers.items())
+    chunk = _chunk(config, back_end)
+    caches = sum(count * _capacities(tokens, window, chunk)[-1] for window, count in layers.items())
     copies = sum(min(tokens, window - 1) for window in config.layer_windows if window is not None)
     return caches * row + min(marks * copies * row, max(SNAPSHOT_BYTES, copies * row))
 
 
-def _capacities(tokens: int, window: int | None, back_end: BackEnd) -> list[int]:
+def _capacities(tokens: int, window: int | None, chunk: int) -> list[int]:
     """The buffers that one layer's cache has on the way to `tokens`, in positions; nothing at first."""
     capacities = [0, 0]
     while capacities[-1] < tokens:
         held = capacities[-1]
-        larger = grown(held + 1) if window is None else rotated(held, window, SLACK, chunk(back_end.gpu))[1]
+        larger = grown(held + 1) if window is None else rotated(held, window, SLACK, chunk)[1]
         if larger == held:
             break
         capacities.append(larger)
@@ -184,7 +203,7 @@ def _capacities(tokens: int, window: int | None, back_end: BackEnd) -> list[int]
 
 def _reading(config: Config, tokens: int, back_end: BackEnd, element: int, kv_bits: KvBits | None) -> int:
     """Bytes for reading a chunk: of each layer that is alive its results, and what attention takes where it is most."""
-    rows = min(chunk(back_end.gpu), max(tokens, 1))
+    rows = min(_chunk(config, back_end), max(tokens, 1))
     attention = max(
         _attending(config, tokens, window, rows, back_end, element, kv_bits) for window in set(config.layer_windows)
     )
@@ -196,11 +215,11 @@ def _results(config: Config, rows: int, element: int) -> int:
 
     Of the hidden size: both norms, both outputs, both sums and what came in. Of the queries: projected, normed or
     scaled, turned, attended, put together, and one copy between. Keys and values: projected and turned. Of the
-    feed-forward: gate and up; what follows is written over them.
+    feed-forward: gate and up, which are one product, and what they give.
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     queries, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    return rows * (7 * hidden + 6 * queries + 4 * keys + 2 * inner) * element
+    return rows * (7 * hidden + 6 * queries + 4 * keys + 3 * inner) * element
 
 
 def _attending(
@@ -214,7 +233,7 @@ def _attending(
 ) -> float:
     """Bytes that attention of one layer takes for `rows` queries, and its cache when it moves to another buffer."""
     row = _row(config, element, kv_bits)
-    earlier, capacity = _capacities(tokens, window, back_end)[-2:]
+    earlier, capacity = _capacities(tokens, window, _chunk(config, back_end))[-2:]
     if window is None:
         moving = (earlier, earlier * row)  # with so many keys it moved the last time
         return max(

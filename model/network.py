@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from model.cache import CacheOptions
+from model.choices import Choices
 
 
 class Network(Protocol):
@@ -19,3 +20,6 @@ class Network(Protocol):
 
     def make_cache(self, options: CacheOptions) -> list[Any]:
         """Fresh, empty caches, one a layer. ModelError("request") for options that the architecture does not have."""
+
+    def arrange(self, choices: Choices) -> None:
+        """Be computed as `choices` say, where there is more than one way. Once, with the weights in their places."""

@@ -17,6 +17,8 @@ class Placeholders:
 
     def __init__(self) -> None:
         self._key = f"{secrets.randbits(96):029d}"
+        self.gap = f"\ue005{self._key}\ue006"
+        """Where words are left out."""
         self._literals: list[str] = []
         self._placeholder = re.compile(f"\ue000{self._key}:(\\d+)\ue001")
         self._mark = re.compile(f"\ue002{self._key}:(\\d+)\ue003(.*?)\ue004{self._key}:\\1\ue003", re.DOTALL)

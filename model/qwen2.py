@@ -9,56 +9,110 @@ itself. Sources: arXiv 2407.10671 and 2412.15115; the names of the weights are t
 It knows nothing of tokens as text, of sampling, or of how its weights got here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from model.cache import CacheOptions, FullCache, LayerCache, RotatingCache
+from model.choices import Choices
 from model.config import Config
 from model.errors import ModelError
 from model.layers.attention import Mask, attend, causal_mask
 from model.layers.feed_forward import SwiGLU
+from model.layers.joined import joined
 from model.layers.pacing import Pace
+from model.layers.products import Embedding, Linear
 from model.layers.rope import RotaryEmbedding
+
+Piece = Callable[..., Any]
+"""A compiled part of a step: arrays in, arrays out."""
 
 
 class Attention(nn.Module):
+    """Grouped-query attention but for the look at the keys: what comes before it is apart from what comes after."""
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.num_kv_heads = config.num_key_value_heads
         self.head_dim = config.head_dim
         query_size, kv_size = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, query_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(query_size, config.hidden_size, bias=config.attention_output_bias)
+        self.q_proj = Linear(config.hidden_size, query_size, bias=config.qkv_bias)
+        self.k_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.v_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.o_proj = Linear(query_size, config.hidden_size, bias=config.attention_output_bias)
         if config.qk_norm:
             self.q_norm = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
             self.k_norm = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
         self.qk_norm = config.qk_norm
         self.rope = RotaryEmbedding(config.head_dim, config.rope, config.max_position_embeddings)
 
-    def __call__(self, x: mx.array, mask: Mask, cache: LayerCache | None) -> mx.array:
-        batch, length, _ = x.shape
+    def join(self) -> None:
+        """Let queries, keys and values be one product, where they are stored alike."""
+        if whole := joined([self.q_proj, self.k_proj, self.v_proj]):
+            self.qkv_proj = whole
+            del self.q_proj, self.k_proj, self.v_proj
 
-        def heads(projected: mx.array, count: int) -> mx.array:
-            return projected.reshape(batch, length, count, self.head_dim).swapaxes(1, 2)
-
-        queries = heads(self.q_proj(x), self.num_heads)  # (batch, heads, length, head_dim)
-        keys = heads(self.k_proj(x), self.num_kv_heads)
-        values = heads(self.v_proj(x), self.num_kv_heads)
+    def project(self, x: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
+        """Queries (batch, heads, length, head_dim), and keys above values (batch, 2 kv_heads, length, head_dim), of the
+        tokens x (batch, length, hidden) from position `offset` on."""
+        heads = self._heads(x).swapaxes(1, 2)
+        turning = self.num_heads + self.num_kv_heads
         if self.qk_norm:
-            queries, keys = self.q_norm(queries), self.k_norm(keys)
-        offset = cache.offset if cache else 0
-        queries, keys = self.rope(queries, offset), self.rope(keys, offset)
-        seen_keys, seen_values = cache.update_and_fetch(keys, values) if cache else (keys, values)
-        mixed = attend(queries, seen_keys, seen_values, mask)
-        return self.o_proj(mixed.swapaxes(1, 2).reshape(batch, length, -1))
+            queries = self.rope(self.q_norm(heads[:, : self.num_heads]), offset)
+            keys = self.rope(self.k_norm(heads[:, self.num_heads : turning]), offset)
+        else:
+            turned = self.rope(heads[:, :turning], offset)
+            queries, keys = turned[:, : self.num_heads], turned[:, self.num_heads :]
+        return queries, mx.concatenate([keys, heads[:, turning:]], axis=1)
+
+    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array]:
+        """The same for a single token, with few operations: what is queued costs a small model more time than what is
+        computed. Each head is taken for a sequence of its own, with its position in `positions` (`positions_of`)."""
+        if self.rope.magnitude != 1.0:
+            return self.project(x, positions[:1])
+        heads = self._heads(x).reshape(-1, 1, 1, self.head_dim)
+        if self.qk_norm:
+            normed = mx.fast.rms_norm(heads, None, self.q_norm.eps) * self._norms
+            heads = mx.where(self._values, heads, normed)
+        turned = self.rope(heads, positions).reshape(1, -1, 1, self.head_dim)
+        return turned[:, : self.num_heads], turned[:, self.num_heads :]
+
+    def positions_of(self, offset: int) -> mx.array:
+        """(heads + 2 kv_heads,): `offset` for queries and keys, and 0 for values, which turns them not at all."""
+        return mx.array([offset] * (self.num_heads + self.num_kv_heads) + [0] * self.num_kv_heads)
+
+    def prepare_one(self) -> None:
+        """Lay out what `project_one` needs of the norms: a weight for each head, and which heads are values."""
+        if self.qk_norm:
+            kinds = (self.q_norm.weight, self.num_heads), (self.k_norm.weight, 2 * self.num_kv_heads)
+            self._norms = mx.concatenate(
+                [mx.broadcast_to(weight, (count, 1, 1, self.head_dim)) for weight, count in kinds]
+            )
+            self._values = (mx.arange(len(self._norms)) >= self.num_heads + self.num_kv_heads).reshape(-1, 1, 1, 1)
+            mx.eval(self._norms, self._values)
+
+    def _heads(self, x: mx.array) -> mx.array:
+        """(batch, length, heads + 2 kv_heads, head_dim): queries, keys and values, not turned yet."""
+        if "qkv_proj" in self:
+            projected: mx.array = self.qkv_proj(x)
+        else:
+            projected = mx.concatenate([self.q_proj(x), self.k_proj(x), self.v_proj(x)], axis=-1)
+        return projected.reshape(*x.shape[:2], -1, self.head_dim)
+
+    def mix(self, mixed: mx.array) -> mx.array:
+        """From what attention gave each head (batch, heads, length, head_dim) to (batch, length, hidden)."""
+        batch, _, length, _ = mixed.shape
+        result: mx.array = self.o_proj(mixed.swapaxes(1, 2).reshape(batch, length, -1))
+        return result
 
 
 class Block(nn.Module):
+    """One layer in two parts: between them its cache is written and attention looks at it."""
+
     def __init__(self, config: Config, window: int | None) -> None:
         super().__init__()
         self.window = window
@@ -67,27 +121,87 @@ class Block(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def __call__(self, x: mx.array, mask: Mask, cache: LayerCache | None) -> mx.array:
-        x = x + self.self_attn(self.input_layernorm(x), mask, cache)
+    def project(self, x: mx.array, offset: int) -> tuple[mx.array, mx.array]:
+        return self.self_attn.project(self.input_layernorm(x), offset)
+
+    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array]:
+        return self.self_attn.project_one(self.input_layernorm(x), positions)
+
+    def finish(self, x: mx.array, mixed: mx.array) -> mx.array:
+        x = x + self.self_attn.mix(mixed)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class Backbone(nn.Module):
-    """Token ids (batch, length) to normed hidden states (batch, length, hidden)."""
+    """Token ids (batch, length) to normed hidden states (batch, length, hidden), or those of the `last` positions."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = [Block(config, window) for window in config.layer_windows]
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self._pieces: list[Piece] = []
+        """What lies between the caches of neighbouring layers, compiled; empty where nothing is to be."""
 
-    def __call__(self, tokens: mx.array, caches: Sequence[LayerCache] | None = None) -> mx.array:
-        x = self.embed_tokens(tokens)
+    def __call__(
+        self, tokens: mx.array, caches: Sequence[LayerCache] | None = None, last: int | None = None
+    ) -> mx.array:
         masks = self._masks(tokens.shape[1], caches)
+        if caches and self._pieces and tokens.size == 1:
+            return self._step(tokens, masks, caches)
+        x = self.embed_tokens(tokens)
         pace = Pace(tokens.shape[1])
         for index, layer in enumerate(self.layers):
-            x = pace(layer(x, masks[layer.window], caches[index] if caches else None))
+            queries, rows = layer.project(x, caches[index].offset if caches else 0)
+            keys, values = caches[index].append(rows) if caches else mx.split(rows, 2, axis=1)
+            mixed = attend(queries, keys, values, masks[layer.window])
+            if last is not None and layer is self.layers[-1]:
+                x, mixed = x[:, -last:], mixed[:, :, -last:]  # of the others nothing is wanted any more
+            x = pace(layer.finish(x, mixed))
         normed: mx.array = self.norm(x)
+        return normed
+
+    def compile(self) -> None:
+        """From now on compute what lies between two caches compiled, where one token follows others.
+
+        Weights become constants of the compiled pieces: to be asked for when they are all in their places. A whole step
+        cannot be one piece: its caches would be copied in every step (tests/benchmarks/LOG.md).
+        """
+        for layer in self.layers:
+            layer.self_attn.prepare_one()
+        first, last = self.layers[0], self.layers[-1]
+
+        def start(x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array]:
+            return first.project_one(x, positions)
+
+        def between(layer: Block, following: Block) -> Piece:
+            def piece(x: mx.array, mixed: mx.array, positions: mx.array) -> tuple[mx.array, ...]:
+                x = layer.finish(x, mixed)
+                return x, *following.project_one(x, positions)
+
+            return mx.compile(piece)
+
+        def end(x: mx.array, mixed: mx.array) -> mx.array:
+            normed: mx.array = self.norm(last.finish(x, mixed))
+            return normed
+
+        self._pieces = [
+            mx.compile(start),
+            *(between(layer, following) for layer, following in pairwise(self.layers)),
+            mx.compile(end),
+        ]
+
+    def _step(self, token: mx.array, masks: Mapping[int | None, Mask], caches: Sequence[LayerCache]) -> mx.array:
+        """The same for a token (1, 1) behind what the caches hold."""
+        start, *between, end = self._pieces
+        x = self.embed_tokens(token)
+        positions = self.layers[0].self_attn.positions_of(caches[0].offset)
+        queries, rows = start(x, positions)
+        for piece, layer, cache in zip(between, self.layers, caches, strict=False):
+            keys, values = cache.append(rows)
+            x, queries, rows = piece(x, attend(queries, keys, values, masks[layer.window]), positions)
+        keys, values = caches[-1].append(rows)
+        normed: mx.array = end(x, attend(queries, keys, values, masks[self.layers[-1].window]))
         return normed
 
     def _masks(self, length: int, caches: Sequence[LayerCache] | None) -> dict[int | None, Mask]:
@@ -111,17 +225,26 @@ class Model(nn.Module):
         self.windows = config.layer_windows
         self.head_dim = config.head_dim
         if not self.tied:
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def __call__(
         self, tokens: mx.array, caches: Sequence[LayerCache] | None = None, last: int | None = None
     ) -> mx.array:
         """Logits (batch, length, vocab) for token ids (batch, length); for the `last` positions only, where asked."""
-        hidden = self.model(tokens, caches)
-        if last is not None:
-            hidden = hidden[:, -last:]
+        hidden = self.model(tokens, caches, last)
         logits: mx.array = self.model.embed_tokens.as_linear(hidden) if self.tied else self.lm_head(hidden)
         return logits
+
+    def arrange(self, choices: Choices) -> None:
+        """Be computed as `choices` say. To be called once, when the weights are in their places."""
+        if choices.joined:
+            for layer in self.model.layers:
+                layer.self_attn.join()
+                layer.mlp.join()
+                mx.eval(layer.parameters())  # one after the other, so that never more than one layer is there twice
+                mx.clear_cache()  # where MLX keeps freed buffers, what was joined would else stay beside all of it
+        if choices.compiled:
+            self.model.compile()
 
     def make_cache(self, options: CacheOptions) -> list[LayerCache]:
         """A growing cache for each layer with full attention, a rotating one for each with a window."""

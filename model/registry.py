@@ -10,6 +10,7 @@ import mlx.nn as nn
 
 from model import qwen2
 from model.cache import CacheOptions, ForeignCache, FullCache, RotatingCache
+from model.choices import Choices
 from model.config import Config
 from model.errors import ModelError
 
@@ -37,6 +38,9 @@ class MlxLmNetwork(nn.Module):
         inner = [cache.inner if isinstance(cache, ForeignCache) else cache for cache in caches] if caches else None
         logits: mx.array = self.module(tokens, cache=inner)
         return logits if last is None else logits[:, -last:]
+
+    def arrange(self, choices: Choices) -> None:
+        """Its module computes as mlx-lm wrote it, whatever was chosen."""
 
     def make_cache(self, options: CacheOptions) -> list[Any]:
         """Ours in place of mlx-lm's plain and rotating ones: they trim exactly and take snapshots."""

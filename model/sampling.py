@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from model.compiling import on_gpu
 from model.errors import ModelError
 
 _NEVER = -math.inf
@@ -94,7 +95,12 @@ class Sampler:
 
     def __call__(self, logits: mx.array) -> mx.array:
         """The next token for `logits` (vocab,) of any float type: a scalar array, not evaluated yet, for `token_id`."""
-        logits = logits[: self._vocabulary].astype(mx.float32)
+        if logits.size > self._vocabulary:
+            logits = logits[: self._vocabulary]
+        if self._sampling.greedy and self._seen is None:
+            best: mx.array = on_gpu(_greedy, otherwise=_greedy)(logits)
+            return best
+        logits = logits.astype(mx.float32)
         if self._seen is not None:
             logits = penalised(logits, self._seen, self._sampling.repetition_penalty)
         if self._sampling.greedy:
@@ -104,8 +110,26 @@ class Sampler:
             token = mx.random.categorical(filtered(logits, self._sampling), key=key)
         if self._seen is not None:
             self._seen[token] = True
-        # The largest is NaN where any is, and infinite where none or too much can be said.
-        return mx.where(mx.isfinite(logits.max()), token.astype(mx.int32), _NONE)
+        return _sound(token, logits)
+
+    @property
+    def state(self) -> tuple[mx.array, mx.array | None]:
+        """What the next draw depends on, for `restore`."""
+        return self._key, None if self._seen is None else mx.array(self._seen)  # `_seen` is written in place
+
+    def restore(self, state: tuple[mx.array, mx.array | None]) -> None:
+        """Draw from now on as from then on; a state can be restored once."""
+        self._key, self._seen = state
+
+
+def _greedy(logits: mx.array) -> mx.array:
+    return _sound(mx.argmax(logits), logits)
+
+
+def _sound(token: mx.array, logits: mx.array) -> mx.array:
+    """`token`, or `_NONE` where the logits are no numbers: the largest is NaN where any is, and infinite where none or
+    too much can be said."""
+    return mx.where(mx.isfinite(logits.max()), token.astype(mx.int32), _NONE)
 
 
 def token_id(token: mx.array) -> int:

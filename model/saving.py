@@ -2,14 +2,19 @@
 
 A file is trusted only if it is whole: its digest covers every byte, its header is checked before MLX reads it, and
 model and schema must be the ones that wrote it. Anything else is set aside and said, and its conversation read again.
+Keys and values are written as they are held, or packed into fewer bits and unpacked when they are read: then the file
+is small, and a session that is restored from it is near to the one that was saved. Where a file lies, and how long it
+stays, is for whoever asks.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,59 +22,101 @@ import mlx.core as mx
 
 from model.cache import CacheOptions, KVQuantisation
 from model.errors import ModelError
-from model.session import Session, SessionOptions
+from model.session import Cancelled, Session, SessionOptions
 from model.weights.safetensors import read_header
-from model.weights.writing import sync_folder
+from model.weights.writing import safetensors_header, sync_folder
 
 if TYPE_CHECKING:
     from model.language_model import LanguageModel
 
-SCHEMA = "1"
+SCHEMA = "2"
 """Raised whenever an older file would be understood wrongly."""
+
+PART = ".session-", ".safetensors"
+"""How the name of a file begins and ends that is being written."""
 
 _BLANK = "0" * 64
 """Where the digest stands while it is taken; every digest is as long."""
 _PIECE = 1 << 20
+_SYNCED = 32 << 20
+"""Bytes after which a sync comes in between: the last one is short, and whoever counts the bytes hears of it."""
+_NOTHING = mx.zeros((0,))
+_DTYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16", mx.uint32: "U32", mx.int32: "I32"}
+_PACKED = ("packed", "scales", "biases")
+_GROUPS = (64, 32)
+"""Numbers that share a scale when packed: as many as the heads' dimension allows."""
 
 
-def write(path: Path, session: Session) -> None:
+def write(
+    path: Path,
+    session: Session,
+    *,
+    packing: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
     """Write `session` to `path`, readable by its owner only: to a temporary file, synced, then renamed.
 
+    `packing`: bits that each number of keys and values is packed into where they are not quantised anyway; None leaves
+    them as they are. `progress` is called before each array with the bytes written and to be written; what it raises
+    ends it, and nothing stays of the file. While a temporary file is written it is locked (flock), so that others can
+    tell it from what a killed process left.
     ModelError("request") for an architecture whose caches cannot be saved; OSError where the disk refuses.
     """
     numbers, arrays = session.dump()
-    metadata = {
-        "format": "quietly session",
-        "schema": SCHEMA,
-        "fingerprint": session.fingerprint,
-        "options": json.dumps(_stored_options(session.options)),
-        "layers": json.dumps(numbers),
-        "digest": _BLANK,
-    }
-    folder = path.parent
-    handle, name = tempfile.mkstemp(prefix=".session-", suffix=".safetensors", dir=folder)  # mode 0600
-    os.close(handle)
-    part = Path(name)
+    if session.options.caches.quantisation:
+        packing = None
+    if packing:
+        arrays = dict(_pack(arrays, packing))
+    header = safetensors_header(
+        ((name, _DTYPES[array.dtype], array.shape, array.nbytes) for name, array in arrays.items()),
+        {
+            "format": "quietly session",
+            "schema": SCHEMA,
+            "fingerprint": session.fingerprint,
+            "options": json.dumps(_stored_options(session.options)),
+            "layers": json.dumps(numbers),
+            "packed": json.dumps(packing),
+            "digest": _BLANK,
+        },
+    )
+    total, folder = sum(array.nbytes for array in arrays.values()), path.parent
+    handle, temporary = tempfile.mkstemp(prefix=PART[0], suffix=PART[1], dir=folder)  # mode 0600
+    part = Path(temporary)
     try:
-        mx.save_safetensors(name, arrays, metadata)
-        part.chmod(0o600)
-        with part.open("r+b") as file:
-            digest = _digest(file)
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(header)
+            digest, done, synced = hashlib.sha256(header), 0, 0
+            for name in arrays:
+                progress(done, total)
+                array: Any = mx.contiguous(arrays[name].reshape(-1)).view(mx.uint8)
+                content = memoryview(array)  # without numpy, which takes longer to import than all of this
+                arrays[name] = _NOTHING  # what was computed for the file alone goes as it is written
+                file.write(content)
+                digest.update(content)
+                done += content.nbytes
+                if done - synced >= _SYNCED:
+                    file.flush()
+                    os.fsync(file.fileno())
+                    synced = done
             file.seek(_digest_place(file))
-            file.write(digest.encode())
+            file.write(digest.hexdigest().encode())
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     sync_folder(folder)
 
 
-def load_session(path: Path, language_model: "LanguageModel") -> Session:
+def load_session(
+    path: Path, language_model: "LanguageModel", progress: Callable[[int, int], None] = lambda done, total: None
+) -> Session:
     """The session that `Session.save` wrote, over the same model: it continues token for token.
 
-    ModelError("checkpoint") with the reason for a file that is damaged, of another model or of another schema, which is
-    first renamed to end in ".refused": a fresh session, and reading again, is then the way on.
+    `progress` is called with the layers that are there and all of them; the Cancelled that it may raise leaves the
+    file as it is. ModelError("checkpoint") with the reason for a file that is damaged, of another model or of another
+    schema, which is first renamed to end in ".refused": a fresh session, and reading again, is then the way on.
     """
     with _setting_aside(path):
         header = read_header(path)
@@ -81,11 +128,36 @@ def load_session(path: Path, language_model: "LanguageModel") -> Session:
             raise _Refusal(f"it has schema {metadata.get('schema')}, and {SCHEMA} is in use")
         if metadata.get("fingerprint") != language_model.traits.fingerprint:
             raise _Refusal(f"it belongs to another model than {language_model.traits.name}")
-        session = language_model.session_with(_read_options(metadata["options"], language_model.traits.chunk))
+        session = language_model.session_with(_read_options(metadata["options"], language_model.options()))
         arrays = mx.load(str(path), format="safetensors")
         assert isinstance(arrays, dict) and arrays.keys() == header.keys()
-        session.load(json.loads(metadata["layers"]), arrays)
+        if bits := json.loads(metadata["packed"]):
+            arrays = dict(_unpack(arrays, bits))
+        session.load(json.loads(metadata["layers"]), arrays, progress)
     return session
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a file says of itself."""
+
+    options: SessionOptions
+    tokens: list[int]
+
+
+def glance(path: Path, language_model: "LanguageModel") -> Glance | None:
+    """What a session file holds, for whoever asks whether it is worth loading: nothing is verified yet. None where it
+    certainly cannot be loaded over this model."""
+    try:
+        info, metadata = read_header(path)["tokens"], _metadata(path)
+        if (metadata["schema"], metadata["fingerprint"]) != (SCHEMA, language_model.traits.fingerprint):
+            return None
+        with path.open("rb") as file:
+            file.seek(info.start)
+            tokens = memoryview(file.read(info.nbytes)).cast("i").tolist()
+        return Glance(_read_options(metadata["options"], language_model.options()), tokens)
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        return None
 
 
 def _stored_options(options: SessionOptions) -> dict[str, Any]:
@@ -99,11 +171,35 @@ def _stored_options(options: SessionOptions) -> dict[str, Any]:
     }
 
 
-def _read_options(text: str, chunk: int) -> SessionOptions:
+def _read_options(text: str, usual: SessionOptions) -> SessionOptions:
     stored = json.loads(text)
     quantisation = KVQuantisation(*stored["quantisation"]) if stored["quantisation"] else None
     caches = CacheOptions(quantisation, stored["rolling_window"], stored["sinks"])
-    return SessionOptions(int(stored["context"]), chunk, caches)
+    return replace(usual, context=int(stored["context"]), caches=caches)
+
+
+def _pack(arrays: Mapping[str, mx.array], bits: int) -> Iterator[tuple[str, mx.array]]:
+    """`arrays`, those of keys and values in three: packed, scales and biases. Nothing is computed yet."""
+    for name, array in arrays.items():
+        group = next((group for group in _GROUPS if array.shape[-1] % group == 0), None)
+        if name.endswith(".rows") and group and array.size:
+            yield from zip(
+                (f"{name}.{part}" for part in _PACKED), mx.quantize(array, group_size=group, bits=bits), strict=True
+            )
+        else:
+            yield name, array
+
+
+def _unpack(arrays: Mapping[str, mx.array], bits: int) -> Iterator[tuple[str, mx.array]]:
+    """What was packed, as it was. Nothing is computed yet; KeyError or ValueError where it does not fit."""
+    for name, array in arrays.items():
+        whole, _, part = name.rpartition(".")
+        if part == _PACKED[0]:
+            scales, biases = (arrays[f"{whole}.{other}"] for other in _PACKED[1:])
+            group = array.shape[-1] * 32 // bits // scales.shape[-1]
+            yield whole, mx.dequantize(array, scales, biases, group_size=group, bits=bits)
+        elif f"{whole}.{_PACKED[0]}" not in arrays:
+            yield name, array
 
 
 class _Refusal(Exception):
@@ -115,6 +211,8 @@ def _setting_aside(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside becomes one ModelError, and the file gets out of the way."""
     try:
         yield
+    except Cancelled:
+        raise
     except Exception as error:
         if path.is_file():
             with contextlib.suppress(OSError):

@@ -10,8 +10,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from model.allocation import SNAPSHOT_BYTES, SNAPSHOTS
-from model.cache import CacheOptions, LayerCache, Snapshot, rewind
+from model.allocation import CAPACITY_STEP, SNAPSHOT_BYTES, SNAPSHOTS
+from model.cache import CacheOptions, FullCache, LayerCache, RotatingCache, Snapshot, rewind
 from model.errors import ModelError
 from model.network import Network
 from model.sampling import token_id
@@ -41,6 +41,8 @@ class SessionOptions:
     chunk: int = 512
     """Tokens of a prompt read between two looks at cancellation."""
     caches: CacheOptions = field(default_factory=CacheOptions)
+    ahead: int = 1 << 62
+    """Bytes of caches up to which a step is queued while the one before it still reads them."""
     snapshot_bytes: int = SNAPSHOT_BYTES
     """What all snapshots together may take; the oldest go first."""
     snapshots: int = SNAPSHOTS
@@ -79,6 +81,10 @@ class Session:
         self._tokens: list[int] = []
         self._unread: list[mx.array] = []
         """Tokens fed by `step` whose values nobody has looked at yet."""
+        self.prompts = 0
+        """How many it was given: what was written behind an earlier one is no longer its writer's to take back."""
+        self._weighed = (-1, True)
+        """At which length, in steps of capacity, the caches were weighed, and whether they were light enough."""
         self._marks: list[Mark] = []
         """Points to return to, by position; every one of them lies on the present tokens."""
 
@@ -104,6 +110,19 @@ class Session:
         """Bytes that the caches and snapshots take."""
         return sum(cache.nbytes for cache in self._caches) + sum(mark.nbytes for mark in self._marks)
 
+    @property
+    def ahead(self) -> bool:
+        """Whether a step may be queued while the one before it is computed.
+
+        MLX writes into a cache in place only where nothing still reads it, else into a copy. To copy a large cache
+        takes a GPU longer than it would wait for the host.
+        """
+        grown, fits = self._weighed
+        if grown != len(self) // CAPACITY_STEP:  # they are no heavier before they have grown by that much
+            grown, fits = len(self) // CAPACITY_STEP, sum(cache.nbytes for cache in self._caches) <= self.options.ahead
+            self._weighed = grown, fits
+        return fits
+
     def shared_prefix(self, tokens: Sequence[int]) -> int:
         """How many tokens at the start of `tokens` are in the caches already."""
         held = self._known()
@@ -124,6 +143,7 @@ class Session:
         for one that leaves no room to answer; Cancelled where `cancelled` says so before a chunk.
         """
         tokens = list(tokens)
+        self.prompts += 1
         if not tokens:
             raise ModelError("The prompt is empty; there is nothing to continue.", "request")
         if len(tokens) >= self.context:
@@ -208,6 +228,31 @@ class Session:
         self._unread.append(token)
         return logits
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether what was appended last can be taken back exactly: mlx-lm's own caches are not trusted with it."""
+        return all(isinstance(cache, FullCache | RotatingCache) for cache in self._caches)
+
+    def extend(self, tokens: Sequence[int]) -> mx.array:
+        """Append tokens at once, and return the logits (tokens, vocab) after each, not evaluated yet.
+
+        They equal what `step` gives for one after the other. The context's length is the caller's to watch.
+        """
+        known = self._known()
+        try:
+            logits = self._network(mx.array([tokens]), self._caches)[0]
+        except BaseException:
+            self.reset()  # some layers hold the tokens and others do not
+            raise
+        known += tokens
+        return logits
+
+    def take_back(self, count: int) -> None:
+        """Be as before the last `count` tokens. Only where `takes_back`, and for what was appended last."""
+        if not rewind(self._caches, count):
+            raise RuntimeError(f"the last {count} tokens cannot be taken back")
+        self._cut(len(self) - count)
+
     def _known(self) -> list[int]:
         """The session's own list of its tokens, with those whose values have just become known."""
         if self._unread:
@@ -256,22 +301,26 @@ class Session:
             arrays |= {f"{index}.{name}": array for name, array in parts.items()}
         return numbers, arrays
 
-    def load(self, numbers: Sequence[Mapping[str, int]], arrays: Mapping[str, mx.array]) -> None:
-        """Become the session that was dumped, its arrays in memory. Only for a fresh one.
+    def load(
+        self, numbers: Sequence[Mapping[str, int]], arrays: Mapping[str, mx.array], progress: Progress = _ignore
+    ) -> None:
+        """Become the session that was dumped, its arrays in memory, layer by layer. Only for a fresh one.
 
-        KeyError or ValueError where the parts are not all there or do not fit; the session is of no use then.
+        `progress` is called with layers instead of tokens. KeyError or ValueError where the parts are not all there or
+        do not fit; the session is of no use then.
         """
         for index, (cache, layer) in enumerate(zip(self._caches, numbers, strict=True)):
             prefix = f"{index}."
             cache.load(layer, {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)})
+            mx.eval(cache.state)  # now: what was packed, and unpacked, would pile up
+            progress(index + 1, len(self._caches))
         tokens: Any = arrays["tokens"].tolist()
         if any(cache.offset != len(tokens) for cache in self._caches):
             raise ValueError("the layers do not hold the tokens")
-        mx.eval([cache.state for cache in self._caches])
         self._tokens = [int(token) for token in tokens]
 
-    def save(self, path: Path) -> None:
-        """Write the session to `path`, whole or not at all, for `load_session`. See `model.saving`."""
+    def save(self, path: Path, *, packing: int | None = None, progress: Progress = _ignore) -> None:
+        """Write the session to `path`, whole or not at all, for `load_session`. See `model.saving.write`."""
         from model.saving import write
 
-        write(path, self)
+        write(path, self, packing=packing, progress=progress)

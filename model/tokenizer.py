@@ -153,6 +153,10 @@ class Tokenizer:
         self._tokens = named | {name: token for name, token in chosen.items() if token is not None}
         self.template = template
 
+    def same_tokens(self, other: "Tokenizer") -> bool:
+        """Whether every id is the same token in both."""
+        return self.size == other.size and self._backend.get_vocab() == other._backend.get_vocab()
+
     @classmethod
     def from_folder(cls, folder: Path, **options: Unpack[TokenizerChoices]) -> "Tokenizer":
         """The tokenizer of a checkpoint folder. ModelError, naming the file, where one is missing or damaged.
@@ -316,6 +320,36 @@ class Tokenizer:
         """
         hidden = Placeholders()
         contents = [self._masked(turn.content, hidden) for turn in messages]
+        ids: list[int] = []
+        for part in self._laid_out(messages, contents, hidden, add_generation_prompt, thinking):
+            ids += self.encode_control(part) if isinstance(part, str) else part
+        return ids
+
+    def around(self, messages: Sequence[Turn], *, thinking: bool | None = None) -> "Around | None":
+        """The prompt of `messages`, then one whose words may still change; the last of them are left out here.
+
+        None where the template does more with those than to put them somewhere. ModelError as in `prompt`.
+        """
+        hidden = Placeholders()
+        contents = [*(self._masked(turn.content, hidden) for turn in messages[:-1]), hidden.gap]
+        parts = [*self._laid_out(messages, contents, hidden, True, thinking)]
+        last = parts.pop() if parts else ""
+        if not isinstance(last, str) or last.count(hidden.gap) != 1:
+            return None
+        begin, end = last.split(hidden.gap)
+        *before, begin = [*self._encode_prompt.units(begin)] or [""]
+        length = sum(len(self.encode_control(part) if isinstance(part, str) else part) for part in (*parts, *before))
+        return Around(self, length, begin, end)
+
+    def _laid_out(
+        self,
+        messages: Sequence[Turn],
+        contents: Sequence[str],
+        hidden: Placeholders,
+        add_generation_prompt: bool,
+        thinking: bool | None,
+    ) -> Iterator[str | list[int]]:
+        """The rendered conversation as stretches to encode and ids that are settled already."""
 
         def render(marked: Sequence[int] = ()) -> str:
             chosen = set(marked)
@@ -341,13 +375,22 @@ class Tokenizer:
             if hidden.without_marks(with_marks) == text:
                 text = with_marks
                 break
-        ids: list[int] = []
-        for part in self._parts(text, hidden, messages, contents):
-            ids += self.encode_control(part) if isinstance(part, str) else part
-        return ids
+        yield from self._parts(text, hidden, messages, contents)
+
+    def length(self, begin: str, content: str, end: str) -> int | None:
+        """Tokens of what a person typed between two stretches of a rendered template; None where it might be looked at
+        there: for being empty, for space at its ends, or for the name of a control token."""
+        if not content or content != content.strip() or self._literal.search(content):
+            return None
+        hidden = Placeholders()
+        text = begin + self._masked(content, hidden) + end
+        parts = self._parts(text, hidden, (), ())
+        return sum(len(self.encode_control(part) if isinstance(part, str) else part) for part in parts)
 
     def can_choose_thinking(self) -> bool:
         """Whether the chat template writes another prompt where the model is to reason than where it is not."""
+        if self.template is None or "thinking" not in self.template.source:
+            return False  # it reads no variable of such a name, which need not be rendered to know
         asked = [("user", "hello")]
         try:
             return self._render(asked, True, thinking=True) != self._render(asked, True, thinking=False)
@@ -416,6 +459,23 @@ class Tokenizer:
             start, end = len(content) - len(content.lstrip()), len(content.rstrip())
             masked = content[:start] + hidden.hide(content[start:end]) + content[end:]
         return masked
+
+
+@dataclass(frozen=True)
+class Around:
+    """A prompt without the words of its last message: all that need not be made again while these are typed."""
+
+    tokenizer: Tokenizer
+    before: int
+    """Tokens of what stands before `begin`."""
+    begin: str
+    """From the last control token on."""
+    end: str
+
+    def length(self, content: str) -> int | None:
+        """Tokens of the prompt with these words; None where only rendering it tells."""
+        inside = self.tokenizer.length(self.begin, content, self.end)
+        return None if inside is None else self.before + inside
 
 
 def read_backend(text: str) -> tokenizers.Tokenizer:

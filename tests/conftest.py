@@ -47,6 +47,15 @@ def starter() -> Path:
 
 
 @pytest.fixture(scope="session")
-def conversions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run alone, the same one for all processes that take part in it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def conversions(shared: Path) -> Path:
     """Where GGUF files are converted to, once for all tests."""
-    return tmp_path_factory.mktemp("conversions")
+    folder = shared / "conversions"
+    folder.mkdir(exist_ok=True)
+    return folder

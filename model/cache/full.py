@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import mlx.core as mx
 
 from model.allocation import grown
+from model.cache.key_values import Fetched, KeyValues
 from model.cache.layer import Snapshot
-from model.cache.rows import KVQuantisation, Rows, RowsView, fetched, rows_from, rows_like, settle
+from model.cache.rows import KVQuantisation
 from model.layers.attention import Mask, causal_mask
 
 
@@ -18,7 +19,7 @@ def masked(mask: Mask, queries: int, keys: int, return_array: bool) -> Mask:
 
 
 class FullCache:
-    """Keys and values of every position, in buffers that grow by half, so that appending costs O(1) amortised.
+    """Keys and values of every position, in buffers that grow by an eighth, so that appending costs O(1) amortised.
 
     A snapshot of it is a position, void once the cache was trimmed below.
     """
@@ -26,20 +27,28 @@ class FullCache:
     def __init__(self, quantisation: KVQuantisation | None = None) -> None:
         self.offset = 0
         self._quantisation = quantisation
-        self._rows: tuple[Rows, Rows] | None = None
+        self._stored: KeyValues | None = None
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array | RowsView, mx.array | RowsView]:
-        start, self.offset = self.offset, self.offset + keys.shape[2]
-        stored = self._rows or (rows_like(keys, self._quantisation, 0), rows_like(values, self._quantisation, 0))
-        if self.offset > stored[0].capacity:
-            larger = grown(self.offset)
-            stored = stored[0].moved(0, start, larger), stored[1].moved(0, start, larger)
+    def append(self, rows: mx.array) -> Fetched:
+        stored, start = self._room(self._stored or KeyValues.joint(rows, self._quantisation, 0), rows.shape[2])
+        stored.write(start, rows)
+        return stored.fetched(0, self.offset)
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
+        empty = self._stored or KeyValues.apart(keys, values, self._quantisation, 0)
+        stored, start = self._room(empty, keys.shape[2])
+        stored.write_sides(start, keys, values)
+        return stored.fetched(0, self.offset)
+
+    def _room(self, stored: KeyValues, length: int) -> tuple[KeyValues, int]:
+        """Buffers with room for `length` more positions, which count from now on, and the row where they begin."""
+        start, self.offset = self.offset, self.offset + length
+        if self.offset > stored.capacity:
+            stored = stored.moved(0, start, grown(self.offset))
             if start:
-                settle(stored)
-        self._rows = stored
-        stored[0].write(start, keys)
-        stored[1].write(start, values)
-        return fetched(stored[0], 0, self.offset), fetched(stored[1], 0, self.offset)
+                stored.settle()
+        self._stored = stored
+        return stored, start
 
     def make_mask(self, length: int, return_array: bool = False, window_size: int | None = None) -> Mask:
         keys = self.offset + length
@@ -47,11 +56,11 @@ class FullCache:
 
     @property
     def state(self) -> list[mx.array]:
-        return [array for rows in self._rows or () for array in rows.state]
+        return self._stored.state if self._stored else []
 
     @property
     def nbytes(self) -> int:
-        return sum(rows.nbytes for rows in self._rows or ())
+        return self._stored.nbytes if self._stored else 0
 
     @property
     def rewindable(self) -> int:
@@ -76,35 +85,8 @@ class FullCache:
         return True
 
     def dump(self) -> tuple[dict[str, int], dict[str, mx.array]]:
-        return {"offset": self.offset}, dumped(self._rows, 0, self.offset)
+        return {"offset": self.offset}, self._stored.dump(0, self.offset) if self._stored else {}
 
     def load(self, numbers: Mapping[str, int], arrays: Mapping[str, mx.array]) -> None:
-        self._rows = loaded(arrays, self._quantisation, 0, numbers["offset"])
+        self._stored = KeyValues.loaded(arrays, self._quantisation, 0, numbers["offset"])
         self.offset = numbers["offset"]
-
-
-def dumped(rows: tuple[Rows, Rows] | None, first: int, end: int) -> dict[str, mx.array]:
-    """Keys and values from row `first` to `end` as one set of named arrays."""
-    if rows is None:
-        return {}
-    return {
-        f"{side}.{name}": array
-        for side, buffer in zip(("keys", "values"), rows, strict=True)
-        for name, array in buffer.dump(first, end).items()
-    }
-
-
-def loaded(
-    arrays: Mapping[str, mx.array], quantisation: KVQuantisation | None, position: int, count: int
-) -> tuple[Rows, Rows] | None:
-    """What was dumped, its first row standing for `position`. ValueError where it is not `count` rows."""
-    if not count:
-        return None
-    sides = []
-    for side in ("keys", "values"):
-        parts = {name.removeprefix(f"{side}."): array for name, array in arrays.items() if name.startswith(f"{side}.")}
-        rows = rows_from(parts, quantisation, position)
-        if rows.capacity < count:
-            raise ValueError(f"{rows.capacity} rows of {side} where {count} are needed")
-        sides.append(rows)
-    return sides[0], sides[1]

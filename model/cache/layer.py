@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from model.allocation import SLACK
-from model.cache.rows import KVQuantisation, RowsView
+from model.cache.key_values import Fetched
+from model.cache.rows import KVQuantisation
 from model.errors import ModelError
 from model.layers.attention import Mask
 
@@ -41,8 +42,12 @@ class LayerCache(Protocol):
     offset: int
     """Tokens seen so far; the position of the next one."""
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array | RowsView, mx.array | RowsView]:
-        """Append, and return the keys and values that the new positions may look at, oldest first."""
+    def append(self, rows: mx.array) -> Fetched:
+        """Append rows (batch, 2 kv_heads, length, head_dim), the heads of the keys first, and return the keys and
+        values that the new positions may look at, oldest first."""
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
+        """The same for keys and values that come by themselves, as mlx-lm's models ask."""
 
     def make_mask(self, length: int, return_array: bool = False, window_size: int | None = None) -> Mask:
         """The mask for `length` new tokens over what `update_and_fetch` will return for them. Ask before updating.

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import mlx.core as mx
 
 from model.allocation import rotated
-from model.cache.full import dumped, loaded, masked
+from model.cache.full import masked
+from model.cache.key_values import Fetched, KeyValues
 from model.cache.layer import Snapshot
-from model.cache.rows import KVQuantisation, Rows, RowsView, copied, fetched, rows_like, settle
+from model.cache.rows import KVQuantisation, copied
 from model.layers.attention import Mask, causal_mask
 
 
@@ -39,29 +40,35 @@ class RotatingCache:
         self._quantisation = quantisation
         self._held = 0
         """Recent positions in the buffers: the last `_held` before `offset`, beginning with row 0."""
-        self._rows: tuple[Rows, Rows] | None = None
-        self._sink_rows: tuple[mx.array, mx.array] | None = None
-        """Keys and values of the sinks that the buffers have dropped; never written in place."""
+        self._stored: KeyValues | None = None
+        self._dropped_sinks: list[tuple[mx.array, mx.array]] = []
+        """Keys and values of the sinks that the buffers have dropped, one pair or none; never written in place."""
 
     # --- appending ---
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array | RowsView, mx.array | RowsView]:
-        length = keys.shape[2]
-        if self._rows is None:
-            first = self.offset - self._held
-            self._rows = rows_like(keys, self._quantisation, first), rows_like(values, self._quantisation, first)
-        if self._held + length > self._rows[0].capacity:
-            self._make_room(length)
+    def append(self, rows: mx.array) -> Fetched:
+        stored = self._stored or KeyValues.joint(rows, self._quantisation, self.offset - self._held)
+        stored, start, first, sinks = self._room(stored, rows.shape[2])
+        stored.write(start, rows)
+        return stored.fetched(first, self._held, sinks)
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
+        stored = self._stored or KeyValues.apart(keys, values, self._quantisation, self.offset - self._held)
+        stored, start, first, sinks = self._room(stored, keys.shape[2])
+        stored.write_sides(start, keys, values)
+        return stored.fetched(first, self._held, sinks)
+
+    def _room(self, stored: KeyValues, length: int) -> tuple[KeyValues, int, int, tuple[mx.array, mx.array] | None]:
+        """Buffers with room for `length` more positions, which count from now on, and the row where they begin; the
+        first row that these may look at, and the sinks before it."""
+        self._stored = stored
+        if self._held + length > stored.capacity:
+            stored = self._make_room(stored, length)
         first, apart = self._reach()
+        sinks = self._sinks_before(apart)
         start, self._held = self._held, self._held + length
         self.offset += length
-        for rows, new in zip(self._rows, (keys, values), strict=True):
-            rows.write(start, new)
-        sinks = self._sinks_before(apart)
-        return (
-            fetched(self._rows[0], first, self._held, sinks and sinks[0]),
-            fetched(self._rows[1], first, self._held, sinks and sinks[1]),
-        )
+        return stored, start, first, sinks
 
     def make_mask(self, length: int, return_array: bool = False, window_size: int | None = None) -> Mask:
         window = min(self._window, window_size or self._window)
@@ -83,43 +90,37 @@ class RotatingCache:
         """Keys and values of the positions below `position`, each read where it is stored; None for none."""
         if not position:
             return None
-        assert self._rows is not None
         dropped = self.offset - self._held
-        sides = []
-        for side, rows in enumerate(self._rows):
-            parts = [self._sink_rows[side][..., :position, :]] if self._sink_rows else []
-            if position > dropped:
-                parts.append(rows.read(0, position - dropped))
-            sides.append(mx.concatenate(parts, axis=2) if len(parts) > 1 else parts[0])
-        return sides[0], sides[1]
+        parts = [(keys[..., :position, :], values[..., :position, :]) for keys, values in self._dropped_sinks]
+        if position > dropped and self._stored:
+            parts.append(self._stored.read(0, position - dropped))
+        if len(parts) == 1:
+            return parts[0]
+        keys, values = (mx.concatenate(list(side), axis=2) for side in zip(*parts, strict=True))
+        return keys, values
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, stored: KeyValues, length: int) -> KeyValues:
         """Bring what later queries or a trim can still reach to the front of buffers that hold `length` more."""
-        assert self._rows is not None
         kept, capacity = rotated(self._held, self._window, self._slack, length)
-        self._sink_rows = self._sink_copies(kept)
-        self._rows = self._moved(kept, capacity)
+        self._dropped_sinks = self._sink_copies(kept)
+        self._stored = stored.moved(self._held - kept, self._held, capacity)
         if kept:
-            settle(self._rows)
+            self._stored.settle()
         self._held = kept
+        return self._stored
 
-    def _sink_copies(self, kept: int) -> tuple[mx.array, mx.array] | None:
-        """Keys and values of the sinks that lie before the last `kept` positions, None for none."""
+    def _sink_copies(self, kept: int) -> list[tuple[mx.array, mx.array]]:
+        """Keys and values of the sinks that lie before the last `kept` positions."""
         sinks = self._sinks_before(min(self._sinks, self.offset - kept))
         # Copies: a slice would keep the whole buffer that it was cut from.
-        return sinks and (copied(sinks[0], sinks[0].shape[2]), copied(sinks[1], sinks[1].shape[2]))
-
-    def _moved(self, kept: int, capacity: int) -> tuple[Rows, Rows]:
-        """Copies of the buffers that begin with the last `kept` rows."""
-        assert self._rows is not None
-        keys, values = (rows.moved(self._held - kept, self._held, capacity) for rows in self._rows)
-        return keys, values
+        return [(copied(sinks[0], sinks[0].shape[2]), copied(sinks[1], sinks[1].shape[2]))] if sinks else []
 
     # --- taking back ---
 
     @property
     def state(self) -> list[mx.array]:
-        return [array for rows in self._rows or () for array in rows.state] + list(self._sink_rows or ())
+        stored = self._stored.state if self._stored else []
+        return stored + [array for sinks in self._dropped_sinks for array in sinks]
 
     @property
     def nbytes(self) -> int:
@@ -143,35 +144,32 @@ class RotatingCache:
 
     def snapshot(self) -> Snapshot:
         kept = min(self._held, self._window - 1)
-        rows = self._moved(kept, kept) if self._rows else None
+        stored = self._stored.moved(self._held - kept, self._held, kept) if self._stored else None
         sinks = self._sink_copies(kept)
-        # Now: an unevaluated copy would keep all of the original alive.
-        mx.eval([buffer.state for buffer in rows or ()], sinks or ())
-        size = sum(buffer.nbytes for buffer in (*(rows or ()), *(sinks or ())))
-        return Snapshot(self.offset, (rows, kept, sinks), size)
+        arrays = [*(stored.state if stored else ()), *(array for pair in sinks for array in pair)]
+        mx.eval(arrays)  # now: an unevaluated copy would keep all of the original alive
+        return Snapshot(self.offset, (stored, kept, sinks), sum(array.nbytes for array in arrays))
 
     def restore(self, snapshot: Snapshot) -> bool:
-        rows, self._held, self._sink_rows = snapshot.content
+        stored, self._held, self._dropped_sinks = snapshot.content
         self.offset = snapshot.offset
         # A copy again: a trim and what follows it would be written into the snapshot.
-        self._rows = None
-        if rows:
-            self._rows = rows[0].moved(0, self._held, self._held), rows[1].moved(0, self._held, self._held)
+        self._stored = stored.moved(0, self._held, self._held) if stored else None
         return True
 
     # --- saving ---
 
     def dump(self) -> tuple[dict[str, int], dict[str, mx.array]]:
-        arrays = dumped(self._rows, 0, self._held)
-        if self._sink_rows:
-            arrays |= dict(zip(("sink keys", "sink values"), self._sink_rows, strict=True))
+        arrays = self._stored.dump(0, self._held) if self._stored else {}
+        for sinks in self._dropped_sinks:
+            arrays |= dict(zip(("sink keys", "sink values"), sinks, strict=True))
         return {"offset": self.offset, "held": self._held}, arrays
 
     def load(self, numbers: Mapping[str, int], arrays: Mapping[str, mx.array]) -> None:
         offset, held = numbers["offset"], numbers["held"]
         if held > offset or (held < offset and held < self._window - 1):
             raise ValueError(f"{held} rows cannot stand for a window of {self._window} at {offset}")
-        self._rows = loaded(arrays, self._quantisation, offset - held, held)
+        self._stored = KeyValues.loaded(arrays, self._quantisation, offset - held, held)
         if self._sinks and offset > held:
-            self._sink_rows = arrays["sink keys"], arrays["sink values"]
+            self._dropped_sinks = [(arrays["sink keys"], arrays["sink values"])]
         self.offset, self._held = offset, held

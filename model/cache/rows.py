@@ -1,6 +1,6 @@
-"""Storage for one layer's keys or values: a buffer of positions, kept as they are or quantised.
+"""Storage for keys and values: buffers of positions, kept as they are or quantised.
 
-A buffer is (batch, kv_heads, capacity, head_dim), written in place. It knows rows, not which positions they stand for.
+A buffer is (batch, heads, capacity, head_dim), written in place. It knows rows, not which positions they stand for.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import mlx.core as mx
+
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,11 @@ class Rows(Protocol):
     @property
     def state(self) -> list[mx.array]: ...
     def write(self, start: int, rows: mx.array) -> None: ...
-    def read(self, start: int, end: int) -> mx.array: ...
+    def read(self, start: int, end: int, heads: slice = ALL) -> mx.array: ...
     def moved(self, first: int, end: int, capacity: int) -> "Rows":
         """A copy, never an alias, of rows `first` to `end` at the beginning of a new buffer of `capacity` rows."""
 
-    def dump(self, first: int, end: int) -> dict[str, mx.array]:
+    def dump(self, first: int, end: int, heads: slice = ALL) -> dict[str, mx.array]:
         """Rows `first` to `end` as they are stored, for `rows_from`."""
 
 
@@ -73,14 +75,14 @@ class DenseRows:
     def write(self, start: int, rows: mx.array) -> None:
         self.buffer[..., start : start + rows.shape[2], :] = rows
 
-    def read(self, start: int, end: int) -> mx.array:
-        return self.buffer[..., start:end, :]
+    def read(self, start: int, end: int, heads: slice = ALL) -> mx.array:
+        return self.buffer[:, heads, start:end]
 
     def moved(self, first: int, end: int, capacity: int) -> "DenseRows":
         return DenseRows(copied(self.read(first, end), capacity))
 
-    def dump(self, first: int, end: int) -> dict[str, mx.array]:
-        return {"rows": self.read(first, end)}
+    def dump(self, first: int, end: int, heads: slice = ALL) -> dict[str, mx.array]:
+        return {"rows": self.read(first, end, heads)}
 
 
 @dataclass
@@ -126,12 +128,12 @@ class QuantisedRows:
             for part, new in zip(self.packed, _pack(rows[..., exact:, :], self.quantisation), strict=True):
                 part[..., first : first + count, :] = new
 
-    def read(self, start: int, end: int) -> mx.array:
+    def read(self, start: int, end: int, heads: slice = ALL) -> mx.array:
         parts = []
         if start < self.exact:
-            parts.append(self.dense[..., start : min(end, self.exact), :])
+            parts.append(self.dense[:, heads, start : min(end, self.exact)])
         if end > self.exact:
-            weights, scales, biases = self._packed(start, end)
+            weights, scales, biases = self._packed(start, end, heads)
             parts.append(
                 mx.dequantize(
                     weights,
@@ -143,9 +145,9 @@ class QuantisedRows:
             )
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2)
 
-    def _packed(self, first: int, end: int) -> list[mx.array]:
+    def _packed(self, first: int, end: int, heads: slice = ALL) -> list[mx.array]:
         bounds = max(first - self.exact, 0), max(end - self.exact, 0)
-        return [part[..., slice(*bounds), :] for part in self.packed]
+        return [part[:, heads, slice(*bounds)] for part in self.packed]
 
     def moved(self, first: int, end: int, capacity: int) -> "QuantisedRows":
         exact = max(self.exact - first, 0)
@@ -153,12 +155,12 @@ class QuantisedRows:
         dense = copied(self.dense[..., min(first, self.exact) : min(end, self.exact), :], min(exact, capacity))
         return QuantisedRows(self.quantisation, exact, dense, (weights, scales, biases))
 
-    def dump(self, first: int, end: int) -> dict[str, mx.array]:
+    def dump(self, first: int, end: int, heads: slice = ALL) -> dict[str, mx.array]:
         arrays = {}
         if first < self.exact:
-            arrays["rows"] = self.dense[..., first : min(end, self.exact), :]
+            arrays["rows"] = self.dense[:, heads, first : min(end, self.exact)]
         if end > self.exact:
-            arrays |= dict(zip(_PACKED, self._packed(first, end), strict=True))
+            arrays |= dict(zip(_PACKED, self._packed(first, end, heads), strict=True))
         return arrays
 
 
@@ -172,9 +174,11 @@ def _pack(rows: mx.array, quantisation: KVQuantisation) -> tuple[mx.array, mx.ar
 
 @dataclass(frozen=True)
 class RowsView:
-    """Rows `start` to `end` of a buffer, for attention that reads them block by block and never holds all unpacked."""
+    """Rows `start` to `end` of some heads of a buffer, for attention that reads them block by block and never holds all
+    unpacked."""
 
-    rows: "QuantisedRows"
+    rows: QuantisedRows
+    heads: slice
     start: int
     end: int
     before: mx.array | None = None
@@ -183,7 +187,7 @@ class RowsView:
     @property
     def shape(self) -> tuple[int, ...]:
         batch, heads, _, dim = self.rows.dense.shape
-        return batch, heads, self._before + self.end - self.start, dim
+        return batch, len(range(heads)[self.heads]), self._before + self.end - self.start, dim
 
     @property
     def _before(self) -> int:
@@ -196,14 +200,9 @@ class RowsView:
         if self.before is not None and first < apart:
             parts.append(self.before[..., first : min(last, apart), :])
         if last > apart:
-            parts.append(self.rows.read(self.start + max(first - apart, 0), self.start + last - apart))
+            start = self.start + max(first - apart, 0)
+            parts.append(self.rows.read(start, self.start + last - apart, self.heads))
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2)
-
-
-def settle(rows: tuple[Rows, Rows]) -> None:
-    """Compute keys' and values' new buffers now. Were they only queued, they would stand beside those whose place they
-    take, and those of all layers at once, which move in the same step."""
-    mx.eval([array for side in rows for array in side.state])
 
 
 def rows_like(rows: mx.array, quantisation: KVQuantisation | None, position: int) -> Rows:
@@ -226,11 +225,3 @@ def rows_from(arrays: Mapping[str, mx.array], quantisation: KVQuantisation | Non
     batch, heads, _, words = weights.shape
     nothing = mx.zeros((batch, heads, 0, words * 32 // quantisation.bits), scales.dtype)
     return QuantisedRows(quantisation, exact, arrays["rows"] if exact else nothing, (weights, scales, biases))
-
-
-def fetched(rows: Rows, start: int, end: int, before: mx.array | None = None) -> mx.array | RowsView:
-    """Rows for attention, those of `before` first: an array where they are stored as they are, else a view."""
-    if isinstance(rows, QuantisedRows):
-        return RowsView(rows, start, end, before)
-    recent = rows.read(start, end)
-    return recent if before is None else mx.concatenate([before, recent], axis=2)

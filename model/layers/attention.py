@@ -1,7 +1,8 @@
-"""Which keys a query may see, and the product that follows from it, in three interchangeable forms.
+"""Which keys a query may see, and the product that follows from it, in four interchangeable forms.
 
-`explicit` writes the equation out and can hand out its weights; `fused` is MLX's kernel; `blocked` walks over the keys
-in blocks and never holds a whole row of scores, for caches that are quantised and prompts whose scores would not fit.
+`explicit` writes the equation out and can hand out its weights; `fused` is MLX's kernel; `grouped` is the equation in
+the operations that MLX's CPU back end is quick at, which has no such kernel; `blocked` walks over the keys in blocks
+and never holds a whole row of scores, for caches that are quantised and prompts whose scores would not fit.
 """
 
 import math
@@ -28,7 +29,12 @@ class Blocks(Protocol):
         """Those from `first` to `last`."""
 
 
-Form = Literal["explicit", "fused", "blocked"]
+Form = Literal["explicit", "fused", "grouped", "blocked"]
+
+_LOG2_E = math.log2(math.e)
+_HIDDEN = -3.4e38
+"""What a hidden key's score is lowered by: so far that its weight is 0, and no infinity, which in a row where nothing
+is visible would become no number."""
 
 
 def causal_mask(queries: int, keys: int, window: int | None = None) -> Mask:
@@ -55,14 +61,17 @@ def attend(
 
     queries: (batch, heads, length, head_dim); keys, values: (batch, kv_heads, keys, head_dim), where query head j reads
     KV head j // (heads / kv_heads): multi-head, grouped-query and multi-query attention are one case. Without `form`
-    it is chosen: `blocked` for keys that are not plain arrays or scores that would not fit, else `fused`.
+    it is chosen: `blocked` for keys that are not plain arrays or scores that would not fit, `grouped` for float32 on a
+    CPU, else `fused`.
     """
     if not (isinstance(keys, mx.array) and isinstance(values, mx.array)) or form == "blocked":
         return blocked(queries, keys, values, mask)
     if form == "explicit":
         return explicit(queries, keys, values, mask)[0]
-    if form is None and _holds_scores(queries) and _scores_bytes(queries, keys) > MOST_SCORES:
+    if form is None and _scores_bytes(queries, keys) > MOST_SCORES and _holds_scores(queries):
         return blocked(queries, keys, values, mask)
+    if form == "grouped" or (form is None and not _on_gpu() and queries.dtype == keys.dtype == mx.float32):
+        return grouped(queries, keys, values, mask)
     scale = queries.shape[-1] ** -0.5
     return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
 
@@ -78,6 +87,27 @@ def explicit(queries: mx.array, keys: mx.array, values: mx.array, mask: Mask) ->
         mixed.reshape(queries.shape[:-1] + values.shape[-1:]).astype(queries.dtype),
         weights.reshape(*queries.shape[:-1], keys.shape[2]),
     )
+
+
+def grouped(queries: mx.array, keys: mx.array, values: mx.array, mask: Mask) -> mx.array:
+    """As `attend`, for float32 on MLX's CPU back end, whose own form is a fallback made of these parts in a row.
+
+    There all query heads that read the same keys are rows of one product, so that these are read once; a power of two
+    takes a third of the time of an exponential; and a mask is added, which takes a tenth of choosing by it, and only
+    where it hides something (tests/benchmarks/LOG.md).
+    """
+    batch, kv_heads, total, dim = keys.shape
+    length = queries.shape[2]
+    rows = (queries * (dim**-0.5 * _LOG2_E)).reshape(batch, kv_heads, -1, dim)  # (batch, kv_heads, group * length, dim)
+    scores = rows @ keys.swapaxes(-1, -2)
+    if mask is not None:
+        start = total - length if isinstance(mask, str) else 0  # all before the new keys is visible to all of them
+        lowered = mx.where(_booleans(mask, length, total, start), 0.0, _HIDDEN)
+        of_each = scores.reshape(batch, kv_heads, -1, length, total)
+        scores = of_each.at[..., start:].add(lowered).reshape(scores.shape)
+    weights = mx.power(2.0, scores - scores.max(axis=-1, keepdims=True))
+    mixed = (weights @ values) / weights.sum(axis=-1, keepdims=True)
+    return mixed.reshape(queries.shape[:-1] + values.shape[-1:])
 
 
 def blocked(
@@ -141,8 +171,12 @@ def _block(rows: mx.array | Blocks, start: int, end: int) -> mx.array:
     return rows[..., start:end, :] if isinstance(rows, mx.array) else rows.block(start, end)
 
 
+def _on_gpu() -> bool:
+    return bool(mx.default_device().type == mx.DeviceType.gpu)
+
+
 def _holds_scores(queries: mx.array) -> bool:
-    return allocation.holds_scores(mx.default_device().type == mx.DeviceType.gpu, queries.shape[-1])
+    return allocation.holds_scores(_on_gpu(), queries.shape[-1])
 
 
 def _scores_bytes(queries: mx.array, keys: mx.array) -> int:

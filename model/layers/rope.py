@@ -14,8 +14,8 @@ from model.config import RopeParameters
 class RotaryEmbedding(nn.Module):
     """Rotates the halves of each head: (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin), positions from `offset` on.
 
-    x: (batch, heads, length, head_dim), any float type; the result has its shape and type. `rotate_half` order, as
-    Hugging Face's checkpoints have it.
+    x: (batch, heads, length, head_dim), any float type; the result has its shape and type. `offset` may be an array,
+    of one position for all or of one for each of the batch. `rotate_half` order, as Hugging Face's checkpoints have it.
     """
 
     def __init__(self, head_dim: int, rope: RopeParameters, max_position_embeddings: int) -> None:
@@ -33,7 +33,7 @@ class RotaryEmbedding(nn.Module):
         elif rope.type == "llama3":
             self._wavelengths = _llama3_wavelengths(head_dim, rope, trained_length)
 
-    def __call__(self, x: mx.array, offset: int = 0) -> mx.array:
+    def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
         if self.magnitude != 1.0:
             x = self.magnitude * x
         return mx.fast.rope(

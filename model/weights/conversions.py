@@ -1,6 +1,7 @@
-"""Which folder is the conversion of which GGUF file: named after the file, its path and its state.
+"""Which folder is the conversion of which GGUF file, named after the file, its path and its state, and whether it is
+whole.
 
-Names only, without numpy: what lists and removes models asks too.
+Without numpy: what lists and removes models asks too, and who opens a file that was converted before.
 """
 
 import hashlib
@@ -11,7 +12,17 @@ from pathlib import Path
 from typing import Literal
 
 from model.errors import ModelError
+from model.weights.safetensors import read_header
 
+REPORT = "conversion.json"
+FILES = (
+    "config.json",
+    REPORT,
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 SCHEMA = 2
 """Raised whenever the same file would be converted to something else than before."""
 
@@ -28,6 +39,29 @@ def identity(path: Path) -> Identity:
         raise ModelError(f"{path} does not exist; give the path of a GGUF file") from None
     status = resolved.stat()
     return str(resolved), f"{SCHEMA}\0{status.st_size}\0{status.st_mtime_ns}"
+
+
+def converted(path: Path, conversions: Path, bits: Bits | None = None) -> Path | None:
+    """The conversion of this file as it is now, below `conversions`; None where there is none, or not all of it.
+
+    ModelError where there is no such file.
+    """
+    try:
+        folder = conversions / folder_name(path, identity(path), bits)
+        return folder if is_whole(folder) else None
+    except OSError:  # whoever converts it anew says what cannot be read
+        return None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether nothing of a conversion is missing."""
+    if not all((folder / name).is_file() for name in FILES):
+        return False
+    try:
+        read_header(folder / "model.safetensors")
+    except ModelError:
+        return False
+    return True
 
 
 def folder_name(path: Path, identity: Identity, bits: Bits | None) -> str:

@@ -21,7 +21,18 @@ import numpy as np
 from gguf import GGMLQuantizationType
 
 from model.errors import ModelError
-from model.weights.conversions import Bits, Identity, folder_name, identity, remove_stale
+from model.weights.conversions import (
+    FILES as FILES,
+)
+from model.weights.conversions import (
+    REPORT,
+    Bits,
+    Identity,
+    folder_name,
+    identity,
+    is_whole,
+    remove_stale,
+)
 from model.weights.gguf_blocks import Array, dequantised, pack
 from model.weights.gguf_header import Header, StoredTensor, read
 from model.weights.gguf_settings import settings_of
@@ -35,18 +46,8 @@ from model.weights.gguf_shape import (
     weights,
 )
 from model.weights.gguf_types import TYPES, Packing, packing
-from model.weights.safetensors import read_header, short
+from model.weights.safetensors import short
 from model.weights.writing import new_file, safetensors_header, sync_folder
-
-REPORT = "conversion.json"
-FILES = (
-    "config.json",
-    REPORT,
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
 
 CHUNK = 1 << 20
 """Weights that are converted at once, by each thread: some 40 MB while it lasts."""
@@ -85,12 +86,12 @@ def convert(path: Path, conversions: Path, progress: Progress, *, bits: Bits | N
     try:
         state = identity(path)
         folder = conversions / folder_name(path, state, bits)
-        if _complete(folder):
+        if is_whole(folder):
             return folder
         header = read(path)
         plan = _plan(header, bits)
         with _alone(conversions):
-            if _complete(folder):
+            if is_whole(folder):
                 return folder
             _convert(header, plan, folder, progress, state)
             remove_stale(folder)
@@ -114,16 +115,6 @@ def conversion_report(folder: Path) -> dict[str, TypeReport]:
 
 
 # --- the folder -----------------------------------------------------------------------------------------------------
-
-
-def _complete(folder: Path) -> bool:
-    if not all((folder / name).is_file() for name in FILES):
-        return False
-    try:
-        read_header(folder / "model.safetensors")
-    except ModelError:
-        return False
-    return True
 
 
 @contextmanager

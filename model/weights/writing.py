@@ -6,7 +6,7 @@ It knows no tensor's content.
 import json
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,9 +33,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def safetensors_header(tensors: Iterable[tuple[str, str, tuple[int, ...], int]]) -> bytes:
+def safetensors_header(
+    tensors: Iterable[tuple[str, str, tuple[int, ...], int]], metadata: Mapping[str, str] | None = None
+) -> bytes:
     """What a safetensors file begins with, for (name, dtype, shape, bytes) of tensors that follow in this order."""
-    table: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
+    table: dict[str, Any] = {"__metadata__": {"format": "mlx"} if metadata is None else dict(metadata)}
     at = 0
     for name, dtype, shape, size in tensors:
         table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}

@@ -1,6 +1,7 @@
 """What tests of `model` share: the converted starter and the real Qwen vocabulary, each made once a run."""
 
 import json
+import os
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,15 @@ def starter_tokenizer(converted_starter: Path) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def qwen_content() -> dict[str, Any]:
-    """What tokenizer.json of Qwen2.5 holds, rebuilt from the published ranks."""
-    return tokenizer_content()
+def qwen_content(shared: Path) -> dict[str, Any]:
+    """What tokenizer.json of Qwen2.5 holds, rebuilt from the published ranks by whoever needs it first."""
+    file = shared / "qwen.json"
+    if not file.exists():
+        own = file.with_name(f"qwen-{os.getpid()}.json")
+        own.write_text(json.dumps(tokenizer_content()))
+        own.replace(file)
+    content: dict[str, Any] = json.loads(file.read_bytes())
+    return content
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Attention in its three forms is one function, whatever the heads, the mask and the way the keys are kept."""
+"""Attention in its four forms is one function, whatever the heads, the mask and the way the keys are kept."""
 
 import mlx.core as mx
 import numpy as np
@@ -51,6 +51,8 @@ def test_all_forms_are_the_equation(heads, length, before, window, block, seed):
     for result in (
         attend(queries, keys, values, mask),
         attend(queries, keys, values, mask, "explicit"),
+        attend(queries, keys, values, mask, "fused"),
+        attend(queries, keys, values, mask, "grouped"),
         blocked(queries, keys, values, mask, block),
     ):
         assert np.abs(np.array(result) - expected).max() < 1e-5
@@ -62,7 +64,7 @@ def test_a_mask_for_each_row_of_a_batch_means_the_same_in_all_forms():
     visible[1, :, 1] = visible[2, :, 2] = False  # padding
     expected = reference(queries, keys, values, visible)
     mask = mx.array(visible)[:, None]
-    for form in ("explicit", "fused", "blocked"):
+    for form in ("explicit", "fused", "grouped", "blocked"):
         assert np.abs(np.array(attend(queries, keys, values, mask, form)) - expected).max() < 1e-5
 
 
@@ -82,6 +84,36 @@ def test_softmax_is_in_float32_whatever_the_type(dtype):
     values = mx.ones((1, 2, 4096, 64), dtype)
     for form in ("explicit", "fused", "blocked"):
         assert np.allclose(np.array(attend(queries, keys, values, None, form).astype(mx.float32)), 1, atol=4e-3)
+
+
+def test_on_the_cpu_float32_is_attended_without_mlx_s_fallback_and_other_types_by_it(monkeypatch):
+    called = []
+    fused = mx.fast.scaled_dot_product_attention
+    monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", lambda *a, **k: called.append(1) or fused(*a, **k))
+    queries, keys = random(1, 1, 4, 3, 8), random(2, 1, 2, 9, 8)
+    single = attend(queries, keys, keys, "causal")
+    assert not called
+    half = attend(*(array.astype(mx.float16) for array in (queries, keys, keys)), "causal")
+    assert called and half.dtype == mx.float16
+    assert np.abs(np.array(single) - np.array(half.astype(mx.float32))).max() < 1e-2
+
+
+def test_grouped_rows_in_which_nothing_is_visible_stay_numbers_and_disturb_no_other():
+    """Padding sees nothing; what it became would reach others as a key in the next layer, even with a weight of 0."""
+    queries, keys, values = random(1, 1, 4, 3, 8), random(2, 1, 2, 3, 8), random(3, 1, 2, 3, 8)
+    visible = mx.array([[False, False, False], [False, True, False], [False, True, True]])
+    result = np.array(attend(queries, keys, values, visible, "grouped"))
+    assert np.isfinite(result).all()
+    expected = np.array(attend(queries[:, :, 1:], keys, values, visible[1:], "explicit"))
+    assert np.abs(result[:, :, 1:] - expected).max() < 1e-5
+
+
+def test_grouped_scores_far_from_zero_neither_overflow_nor_vanish():
+    queries, keys, values = 300 * random(1, 1, 4, 5, 8), 300 * random(2, 1, 2, 7, 8), random(3, 1, 2, 7, 8)
+    expected = np.array(attend(queries, keys, values, "causal", "explicit"))
+    assert np.abs(np.array(attend(queries, keys, values, "causal", "grouped")) - expected).max() < 1e-2
+    key, value = keys[:, :1, :1], values[:, :1, :1]
+    assert np.array_equal(np.array(attend(-1000 * key, key, value, None, "grouped")), np.array(value))
 
 
 def test_scores_that_would_not_fit_are_taken_in_blocks(monkeypatch):

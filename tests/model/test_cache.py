@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.cache import FullCache, KVQuantisation, RotatingCache, rewind
+from model.cache import FullCache, KVQuantisation, RotatingCache, key_values, rewind
 from model.layers.attention import causal_mask
 
 HEADS, DIM = 2, 4
@@ -19,6 +19,11 @@ def row(position: int, version: int = 0) -> np.ndarray:
 
 def rows(positions: list[float]) -> mx.array:
     return mx.array(np.concatenate([row(0) + position for position in positions], axis=2))
+
+
+def put(cache: FullCache | RotatingCache, keys: mx.array, values: mx.array, joint: bool):
+    """Append as our own blocks do, or as mlx-lm's."""
+    return cache.append(mx.concatenate([keys, values], axis=1)) if joint else cache.update_and_fetch(keys, values)
 
 
 def seen(keys: mx.array, mask: mx.array | str | None, queries: int) -> list[list[float]]:
@@ -37,11 +42,12 @@ def seen(keys: mx.array, mask: mx.array | str | None, queries: int) -> list[list
     window=st.integers(1, 9),
     slack=st.integers(1, 7),
     sinks=st.sampled_from([0, 0, 1, 4]),
+    joint=st.booleans(),
     steps=st.lists(
         st.tuples(st.sampled_from(["append", "append", "trim", "mark", "return"]), st.integers(1, 12)), max_size=25
     ),
 )
-def test_a_rotating_cache_shows_exactly_the_window(window, slack, sinks, steps):
+def test_a_rotating_cache_shows_exactly_the_window(window, slack, sinks, joint, steps):
     cache = RotatingCache(window, slack, sinks)
     history: list[float] = []
     marks = []
@@ -50,7 +56,7 @@ def test_a_rotating_cache_shows_exactly_the_window(window, slack, sinks, steps):
         if step == "append":
             new = [len(history) + index + version / 1000 for index in range(count)]
             mask = cache.make_mask(count)
-            keys, values = cache.update_and_fetch(rows(new), rows(new) + 0.5)
+            keys, values = put(cache, rows(new), rows(new) + 0.5, joint)
             assert mx.array_equal(keys + 0.5, values)
             history += new
             expected = [
@@ -86,16 +92,23 @@ def test_the_slack_can_be_taken_back(window, slack, steps):
         assert cache.rewindable >= min(slack, cache.offset)
 
 
-@given(steps=st.lists(st.integers(-400, 400).filter(bool), max_size=12))
-def test_a_full_cache_keeps_everything_that_was_not_taken_back(steps):
-    cache = FullCache()
+@given(steps=st.lists(st.integers(-400, 400).filter(bool), max_size=12), joint=st.booleans(), split=st.booleans())
+def test_a_full_cache_keeps_everything_that_was_not_taken_back(steps, joint, split):
+    """Also where its buffer becomes one each for keys and values on the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_values, "JOINT_BYTES", 512 * 2 * HEADS * DIM * 4 if split else 1 << 30)
+        keeps_everything(FullCache(), steps, joint)
+
+
+def keeps_everything(cache: FullCache, steps: list[int], joint: bool) -> None:
     history: list[float] = []
     for version, step in enumerate(steps):
         if step > 0:
             new = [len(history) + index + version / 1000 for index in range(step)]
-            keys, _ = cache.update_and_fetch(rows(new), rows(new))
+            keys, values = put(cache, rows(new), rows(new) + 0.5, joint)
             history += new
-            assert np.allclose(np.array(keys)[0, 0, :, 0], history)
+            assert np.allclose(np.array(keys)[0, :, :, 0], history)
+            assert mx.array_equal(keys + 0.5, values)
         else:
             assert cache.trim(-step) == (-step if -step <= len(history) else 0)
             if -step <= len(history):
@@ -136,7 +149,8 @@ def test_a_window_holds_the_query_itself_and_those_before_it(window):
 
 @pytest.mark.parametrize("quantisation", [None, KVQuantisation(bits=8, group_size=32, start=30)])
 @pytest.mark.parametrize("window", [1, 5])
-def test_a_cache_that_was_dumped_goes_on_as_the_one_it_was(window, quantisation):
+@pytest.mark.parametrize("joint", [True, False])
+def test_a_cache_that_was_dumped_goes_on_as_the_one_it_was(window, quantisation, joint):
     """Also where everything that a window of one holds was taken back, so that no row is left to tell where it is."""
 
     def wide(positions: range) -> mx.array:
@@ -144,14 +158,14 @@ def test_a_cache_that_was_dumped_goes_on_as_the_one_it_was(window, quantisation)
 
     caches = [RotatingCache(window, 3, quantisation=quantisation) for _ in range(2)]
     for start in range(0, 20, 2):
-        caches[0].update_and_fetch(wide(range(start, start + 2)), wide(range(start, start + 2)))
+        put(caches[0], wide(range(start, start + 2)), wide(range(start, start + 2)), joint)
     caches[0].trim(caches[0].rewindable)
     numbers, arrays = caches[0].dump()
     caches[1].load(numbers, arrays)
     for position in range(caches[0].offset, 50):
         seen_rows = []
         for cache in caches:
-            keys, _ = cache.update_and_fetch(wide(range(position, position + 1)), wide(range(position, position + 1)))
+            keys, _ = put(cache, wide(range(position, position + 1)), wide(range(position, position + 1)), joint)
             seen_rows.append(keys if isinstance(keys, mx.array) else keys.block(0, keys.shape[2]))
         assert mx.array_equal(*seen_rows)
 

@@ -1,7 +1,5 @@
 """A prompt that is encoded in remembered units comes to the very tokens of one that is encoded whole."""
 
-import json
-
 import pytest
 import tokenizers
 from hypothesis import given
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from model.encoding import Encoder
-from tests.model.qwen_vocabulary import tokenizer_content
 
 WORDS = [
     "<s>",
@@ -56,7 +53,8 @@ BACKENDS = {scheme: pieces(scheme) for scheme in ("first", "always", "never")}
 @pytest.fixture(scope="module", params=[*BACKENDS, "qwen"])
 def backend(request) -> tokenizers.Tokenizer:
     if request.param == "qwen":
-        return tokenizers.Tokenizer.from_str(json.dumps(tokenizer_content()))
+        whole: tokenizers.Tokenizer = request.getfixturevalue("qwen_backend")
+        return whole
     return BACKENDS[request.param]
 
 

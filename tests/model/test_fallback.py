@@ -15,7 +15,9 @@ from mlx_lm.utils import load_model
 
 import model
 from model import LanguageModel, ModelError
+from model.generation import Generation
 from tests.checkpoints import write_checkpoint
+from tests.model.guessing import GREEDY, guessing
 
 VOCABULARY = 96
 SHAPE: dict[str, Any] = {
@@ -124,6 +126,16 @@ def test_greedy_answers_are_those_of_a_plain_loop_over_mlx_lms_caches(both):
         expected.append(token.item())
         fed = token.reshape(1, 1)
     assert [token.id for token in ours.generate(prompt, max_tokens=40)] == expected
+
+
+def test_looking_ahead_changes_no_answer_and_is_left_where_a_cache_does_not_go_back(both):
+    _, ours, _ = both
+    prompt = [5, 9, 2, 7] * 5
+    plain = [token.id for token in ours.generate(prompt, max_tokens=40)]
+    session, lookahead = ours.session(), guessing(plain, length=3)
+    generation = Generation(session, prompt, GREEDY, vocabulary=VOCABULARY, max_tokens=40, lookahead=lookahead)
+    assert [token.id for token in generation] == plain
+    assert (lookahead.drafted > 0) == session.takes_back
 
 
 tokens = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=40)

@@ -44,7 +44,7 @@ def prefilled(folder: Path, sliding_layers: int, length: int = LENGTH) -> tuple[
 def test_a_long_prefill_of_a_hybrid_model_holds_its_bound(tmp_path):
     session, held, peak = prefilled(tmp_path / "hybrid", sliding_layers=LAYERS - 1)
     sliding = (LAYERS - 1) * (WINDOW + 2 * session.options.caches.slack + CHUNK) * KV_BYTES
-    full = LENGTH * 3 // 2 * KV_BYTES  # buffers grow by half
+    full = LENGTH * 9 // 8 * KV_BYTES  # buffers grow by an eighth
     marks = sum(mark.nbytes for mark in session.marks)
     assert session.nbytes - marks <= full + sliding
     assert held <= session.nbytes + 64 * 1024
@@ -66,11 +66,12 @@ def most_in_blocks(keys: int) -> int:
     rows = mx.zeros((1, 2, keys, 64))
     buffer = QuantisedRows.like(rows, model.KVQuantisation(), 0).moved(0, 0, keys)
     buffer.write(0, rows)
+    view = RowsView(buffer, slice(None), 0, keys)
     queries = mx.zeros((1, 4, 32, 64))
     mx.eval(buffer.state, queries)
     before = mx.get_active_memory()
     mx.reset_peak_memory()
-    mx.eval(blocked(queries, RowsView(buffer, 0, keys), RowsView(buffer, 0, keys), "causal"))
+    mx.eval(blocked(queries, view, view, "causal"))
     return mx.get_peak_memory() - before
 
 

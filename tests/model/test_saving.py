@@ -14,9 +14,11 @@ import pytest
 import model
 from model import KVQuantisation, ModelError, Sampling
 from model.cache import CacheOptions
+from model.saving import glance
 from model.session import SessionOptions
 from tests.checkpoints import random_checkpoint
 
+README = Path(__file__).parents[2] / "README.md"
 PROMPT = [index * 7 % 96 for index in range(70)]
 KINDS = {
     "full": ({}, CacheOptions()),
@@ -122,7 +124,7 @@ def test_a_session_of_another_model_or_schema_is_refused_with_the_reason(saved, 
     path.write_bytes(content)
     with pytest.raises(ModelError, match="another model"):
         model.load_session(path, other)
-    monkeypatch.setattr("model.saving.SCHEMA", "2")
+    monkeypatch.setattr("model.saving.SCHEMA", "0")
     path.write_bytes(content)
     with pytest.raises(ModelError, match="schema"):
         model.load_session(path, saved[0])
@@ -164,3 +166,106 @@ def test_an_edit_after_resuming_equals_a_fresh_session(saved, tmp_path):
     edited = [*PROMPT[:30], 1, 2, 3]
     fresh = loaded.session_with(SessionOptions(256, caches=KINDS["quantised hybrid"][1]))
     assert np.abs(np.array(session.prefill(edited)) - np.array(fresh.prefill(edited))).max() < 1e-4
+
+
+# --- packed into fewer bits -----------------------------------------------------------------------------------------
+
+
+def near(some: mx.array, others: mx.array, share: float = 0.02) -> bool:
+    """Whether logits differ by no more than `share` of their spread."""
+    exact = np.array(others.astype(mx.float32))
+    return bool(np.abs(np.array(some.astype(mx.float32)) - exact).max() < share * np.ptp(exact))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_what_was_packed_is_near_and_what_was_quantised_is_the_same(tmp_path, kind):
+    loaded = model.load(checkpoint(tmp_path / "model", kind))
+    options = SessionOptions(256, caches=KINDS[kind][1])
+    session = loaded.session_with(options)
+    session.prefill(PROMPT)
+    session.save(tmp_path / "exact")
+    session.save(tmp_path / "packed", packing=8)
+    restored = model.load_session(tmp_path / "packed", loaded)
+    assert restored.tokens == session.tokens
+    logits = [restored.step(mx.array(5)), session.step(mx.array(5))]
+    if options.caches.quantisation:
+        assert np.array_equal(*map(np.array, logits))
+    else:
+        assert near(*logits)
+        assert (tmp_path / "packed").stat().st_size < 0.6 * (tmp_path / "exact").stat().st_size
+
+
+def test_heads_that_no_group_fits_into_are_stored_as_they_are(tmp_path):
+    loaded = model.load(random_checkpoint(tmp_path / "model"))  # eight numbers a head
+    session = loaded.session()
+    session.prefill(PROMPT)
+    session.save(tmp_path / "session", packing=8)
+    restored = model.load_session(tmp_path / "session", loaded)
+    assert np.array_equal(np.array(restored.step(mx.array(5))), np.array(session.step(mx.array(5))))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("packing", [None, 8])
+def test_numbers_of_two_bytes_come_back_as_such(tmp_path, dtype, packing):
+    loaded = model.load(checkpoint(tmp_path / "model", "hybrid"), dtype=dtype)
+    session = loaded.session_with(SessionOptions(256, caches=KINDS["hybrid"][1]))
+    session.prefill(PROMPT)
+    session.save(tmp_path / "session", packing=packing)
+    restored = model.load_session(tmp_path / "session", loaded)
+    assert {str(array.dtype) for cache in restored._caches for array in cache.state} == {f"mlx.core.{dtype}"}
+    assert near(restored.step(mx.array(5)), session.step(mx.array(5)), 0.03)
+
+
+def test_packing_again_and_again_does_not_lead_away(tmp_path):
+    loaded = model.load(checkpoint(tmp_path / "model", "full"))
+    exact = loaded.session()
+    exact.prefill(PROMPT)
+    session = exact
+    for _ in range(12):
+        session.save(tmp_path / "session", packing=8)
+        session = model.load_session(tmp_path / "session", loaded)
+    assert near(session.step(mx.array(5)), exact.step(mx.array(5)), 0.04)
+
+
+def test_giving_up_leaves_neither_a_new_file_nor_half_of_one(saved, tmp_path):
+    loaded, content, _ = saved
+    path = tmp_path / "session"
+    path.write_bytes(content)
+    seen: list[int] = []
+
+    def give_up(done: int, total: int) -> None:
+        seen.append(done)
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    session = loaded.session()
+    session.prefill(PROMPT)
+    with pytest.raises(KeyboardInterrupt):
+        session.save(path, packing=8, progress=give_up)
+    assert seen == sorted(seen) and len(seen) > 3
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [content]
+
+
+def test_a_glance_tells_what_a_file_holds_without_loading_it(saved, tmp_path):
+    loaded, content, _ = saved
+    path = tmp_path / "session"
+    path.write_bytes(content)
+    found = glance(path, loaded)
+    assert found.tokens == PROMPT
+    assert found.options.caches.quantisation == KINDS["quantised hybrid"][1].quantisation
+    assert glance(path, model.load(random_checkpoint(tmp_path / "other", seed=9))) is None
+    assert glance(tmp_path / "nothing-here", loaded) is None
+    for end in (0, 4, 100, 1000):
+        path.write_bytes(content[:end])
+        assert glance(path, loaded) is None
+
+
+@pytest.mark.soak
+def test_the_starter_goes_on_with_the_same_words(starter, conversions, tmp_path):
+    loaded = model.load(starter, conversions=conversions)
+    prompt = loaded.tokenizer.encode_plain(README.read_text())[:400]
+    session = loaded.session()
+    session.prefill(prompt)
+    session.save(tmp_path / "session", packing=8)
+    expected = written(loaded, session)
+    assert written(loaded, model.load_session(tmp_path / "session", loaded)) == expected

@@ -74,7 +74,7 @@ def test_a_failure_inside_the_model_leaves_an_empty_session_not_a_wrong_one(hybr
 def test_a_step_that_fails_leaves_an_empty_session_too(hybrid, monkeypatch):
     session, prompt = hybrid.session(), list(range(30))
     session.prefill(prompt)
-    monkeypatch.setattr(RotatingCache, "update_and_fetch", lambda *_: (_ for _ in ()).throw(RuntimeError("no memory")))
+    monkeypatch.setattr(RotatingCache, "append", lambda *_: (_ for _ in ()).throw(RuntimeError("no memory")))
     with pytest.raises(RuntimeError):
         session.step(mx.array(1))
     monkeypatch.undo()

@@ -1,0 +1,59 @@
+"""How a model is computed on a device where there is more than one way: the rule, and what can be tried beside it.
+
+The rule is fixed by recorded results (tests/benchmarks/LOG.md), so that a device computes the same way each time; what
+a person has measured on a machine may stand in its place. It knows no MLX.
+"""
+
+from dataclasses import dataclass, replace
+
+_AT_ONCE = 0.25
+"""Seconds that reading a chunk may take: who presses Esc waits for its end."""
+_SMALLEST, LARGEST_CHUNK = 64, 4096
+"""Tokens of a chunk: fewer are read no sooner, more no faster."""
+_H100 = 140e12
+_APPLE = {"p": 1e12, "g": 2e12, "s": 4e12, "c": 8e12, "d": 16e12}
+"""Operations a second that a GPU reaches while it reads a prompt. The H100's was measured with a 7B in 4 bit. Apple's
+were not: they are what is published of the first generation's arithmetic, rounded down. MLX's name for such a GPU ends
+in a letter for its size: p of a phone, g the plain one, s Pro, c Max, d Ultra."""
+_AHEAD, _ALWAYS = 256 * 1024 * 1024, 1 << 62
+"""Bytes of caches. By its source MLX copies a cache that is written while the step before still reads it; on an H100
+whose host was slow waiting cost more than copying 1.9 GB, on a Mac, whose memory is slower, it should cost less."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One way to compute."""
+
+    chunk: int
+    """Tokens of a prompt that are read at once."""
+    joined: bool
+    """Whether queries, keys and values are one product, and gate and up of the feed-forward another."""
+    compiled: bool
+    """Whether what lies between the caches of two layers runs compiled while an answer is written."""
+    ahead: int
+    """Bytes of caches up to which a step is queued before the one before it is done."""
+
+
+def choices_for(gpu: bool, architecture: str, parameters: int) -> Choices:
+    """What is known to be good. `architecture` is MLX's name for a GPU, `parameters` how many the model has."""
+    if not gpu:
+        return Choices(chunk=_SMALLEST, joined=True, compiled=False, ahead=_ALWAYS)
+    apple = architecture.startswith("applegpu")
+    rate = _APPLE.get(architecture[-1], _APPLE["g"]) if apple else _H100
+    chunk = LARGEST_CHUNK
+    while chunk > _SMALLEST and 2 * parameters * chunk > rate * _AT_ONCE:
+        chunk //= 2
+    return Choices(chunk, joined=True, compiled=True, ahead=_AHEAD if apple else _ALWAYS)
+
+
+def variants(chosen: Choices, gpu: bool) -> list[Choices]:
+    """What is worth trying beside `chosen`, each differing from it in one thing.
+
+    How far ahead steps are queued is not: it shows only in conversations that take minutes to read.
+    """
+    chunks = [_SMALLEST << step for step in range((LARGEST_CHUNK // _SMALLEST).bit_length())]
+    found = [replace(chosen, chunk=chunk) for chunk in chunks if chunk != chosen.chunk]
+    found.append(replace(chosen, joined=not chosen.joined))
+    if gpu:
+        found.append(replace(chosen, compiled=not chosen.compiled))
+    return found

@@ -1,0 +1,159 @@
+"""What is measured is what is meant: which tokens a measurement reads, and which bytes a token needs."""
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import pytest
+
+import model
+from model import LanguageModel
+from model.benchmark import Meter, bandwidth, number_type, packed_bits, prompt, weights_read
+from model.choices import Choices
+from tests.checkpoints import random_checkpoint
+
+
+class Watched:
+    """A network that notes how many tokens it is given at a time."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.given: list[int] = []
+
+    def __call__(self, tokens: mx.array, caches: Any = None, last: int | None = None) -> mx.array:
+        self.given.append(tokens.shape[1])
+        return self.network(tokens, caches, last=last)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def since(self) -> list[int]:
+        """What it was given since it was asked the last time."""
+        given, self.given = self.given, []
+        return given
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_checkpoint(tmp_path_factory.mktemp("measured") / "tiny")
+
+
+@pytest.fixture
+def watched(folder: Path) -> Watched:
+    return Watched(model.load(folder).network)
+
+
+@pytest.fixture
+def meter(folder: Path, watched: Watched, tmp_path: Path) -> Meter:
+    return Meter(LanguageModel(watched, model.load(folder).traits, None), tmp_path)
+
+
+def test_a_prompt_is_read_whole_each_time_and_nothing_is_written(meter: Meter, watched: Watched) -> None:
+    for _ in range(2):
+        assert meter.prefill(30).seconds > 0
+        assert watched.since() == [30]
+
+
+def test_an_answer_is_written_behind_what_was_read_once(meter: Meter, watched: Watched) -> None:
+    meter.decode(30, 8)
+    assert watched.since() == [30, 1, *[1] * 8]  # the last of the prompt again, for its logits
+    meter.decode(30, 8)
+    assert watched.since() == [1, 1, *[1] * 8]
+
+
+def test_an_answer_that_has_no_room_is_not_measured_short(meter: Meter) -> None:
+    assert meter.decode(200, 54).seconds > 0
+    with pytest.raises(model.ModelError, match="full before 60 tokens"):
+        meter.decode(200, 60)
+
+
+def test_nothing_before_an_answer_is_one_token(meter: Meter, watched: Watched) -> None:
+    assert meter.decode(0, 4).seconds > 0
+    assert sum(watched.since()) == 1 + 1 + 4
+
+
+def test_a_turn_reads_what_is_new_and_a_prompt_everything(meter: Meter, watched: Watched) -> None:
+    meter.turn(40, 7)
+    assert watched.since() == [40, 7]
+    meter.turn(40, 7)
+    assert sum(watched.since()) <= 1 + 7
+
+
+def test_what_is_restored_comes_from_the_file_and_is_not_read_again(
+    meter: Meter, watched: Watched, tmp_path: Path
+) -> None:
+    meter.restore(40, 7)
+    assert watched.since() == [40, 7] and (tmp_path / "session.safetensors").stat().st_size > 1000
+    meter.restore(40, 7)
+    assert watched.since() == [7]
+    (tmp_path / "session.safetensors").unlink()
+    with pytest.raises(model.ModelError, match="damaged or missing"):
+        meter.restore(40, 7)
+
+
+def test_a_longer_conversation_is_saved_anew(meter: Meter, tmp_path: Path) -> None:
+    sizes = []
+    for held in (20, 60):
+        meter.restore(held, 3)
+        sizes.append((tmp_path / "session.safetensors").stat().st_size)
+    assert sizes[1] > 1.5 * sizes[0]
+
+
+def test_conversations_kept_for_later_are_not_counted_as_memory_of_this_one(meter: Meter) -> None:
+    alone = meter.prefill(10).memory
+    for held in (180, 200, 220, 240):
+        meter.turn(held, 5)
+    assert meter.prefill(10).memory < 1.2 * alone
+
+
+def test_a_token_needs_all_weights_and_what_was_said(folder: Path, meter: Meter) -> None:
+    weights = sum(array.nbytes for array in mx.load(str(folder / "model.safetensors")).values())
+    rows = 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads of them, numbers, bytes
+    assert meter.decode(0, 4).read == weights + rows * (1 + 4)
+    assert meter.decode(100, 4).read == weights + rows * (100 + 4)
+
+
+def test_an_embedding_is_read_where_it_is_the_head_too(tmp_path: Path) -> None:
+    for tied in (True, False):
+        folder = random_checkpoint(tmp_path / str(tied), tie_word_embeddings=tied)
+        weights = mx.load(str(folder / "model.safetensors"))
+        looked_up = 0 if tied else weights["model.embed_tokens.weight"].nbytes
+        assert weights_read(model.load(folder).network) == sum(a.nbytes for a in weights.values()) - looked_up
+
+
+def test_matrices_that_are_joined_are_the_same_bytes(folder: Path) -> None:
+    apart, joined = (
+        model.load(folder, choices=Choices(chunk=64, joined=joined, compiled=False, ahead=0)).network
+        for joined in (False, True)
+    )
+    assert weights_read(joined) == weights_read(apart)
+
+
+def test_of_experts_nobody_knows_which_are_read() -> None:
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = mx.zeros((4, 8, 8))
+
+    assert weights_read(nn.Sequential(nn.Linear(8, 8), Experts())) is None
+
+
+def test_how_numbers_are_held_is_told(folder: Path) -> None:
+    network = model.load(folder).network
+    assert (number_type(network), packed_bits(network)) == ("float32", None)
+    packed = nn.Sequential(nn.Linear(64, 64))
+    nn.quantize(packed, bits=4)
+    assert packed_bits(packed) == 4
+
+
+def test_a_longer_prompt_begins_with_a_shorter_one() -> None:
+    assert prompt(50, 96)[:20] == prompt(20, 96)
+    assert set(prompt(500, 96)) == set(range(96))
+
+
+def test_memory_is_read_as_often_as_it_takes_to_be_measured() -> None:
+    small, large = bandwidth(1 << 20), bandwidth(1 << 25)
+    for measured, size in ((small, 1 << 20), (large, 1 << 25)):
+        assert measured.read % size == 0 and measured.seconds > 0
+    assert small.read > 1 << 20
