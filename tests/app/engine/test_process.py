@@ -3,6 +3,7 @@
 macOS is imitated here: unproven there.
 """
 
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ def run_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
 
-def test_without_the_systems_blas_the_carried_one_is_found_and_answers(starter, conversions):
+def test_the_blas_that_the_installer_brought_answers_and_says_what_it_is(starter, conversions):
     done = run_python(
         "import app.engine.blas as blas\n"
         "blas._SYSTEM_NAMES = ()\n"
@@ -29,9 +30,25 @@ def test_without_the_systems_blas_the_carried_one_is_found_and_answers(starter, 
         "prompt = loaded.prompt([Turn('user', 'What is the capital of France?')])\n"
         "generation = loaded.generation(loaded.session(), prompt, loaded.sampling({}), max_tokens=2)\n"
         "print(len(list(generation)))\n"
+        "print(next(line for line in open('/proc/self/maps') if str(blas.BROUGHT) in line) and 'mapped')\n"
     )
-    blas, tokens = done.stdout.splitlines()
-    assert "faiss-cpu" in blas and tokens == "2"
+    which, tokens, mapped = done.stdout.splitlines()
+    assert re.fullmatch(r"OpenBLAS \d[\d.]+ \(\w+ kernels\) of scipy-openblas32", which)
+    assert (tokens, mapped) == ("2", "mapped")
+
+
+@pytest.mark.parametrize("content", [None, "no library"])
+def test_a_blas_that_is_missing_or_damaged_is_passed_over(tmp_path, content):
+    library = tmp_path / "libopenblas.so"
+    if content is not None:
+        library.write_text(content)
+    done = run_python(
+        "import app.engine.blas as blas\n"
+        "from pathlib import Path\n"
+        f"blas.BROUGHT, blas._SYSTEM_NAMES = Path({str(library)!r}), ('libm.so.6', 'missing.so')\n"
+        "print(blas.load_fast_blas())\n"
+    )
+    assert done.stdout == "None\n"
 
 
 class Mlx:
