@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from app import kept
 from app.chat.store import Attachment, Message, Outcome, Store
 from app.chat.text import fence_for, one_line
 from app.engine.protocol import (
@@ -48,8 +49,8 @@ def note_of(finished: Finished) -> str:
 
 
 def session_of(conversation: int) -> str:
-    """The key under which the engine keeps the conversation's cache."""
-    return f"conversation-{conversation}"
+    """The key under which the engine keeps what it has read of the conversation: of a temporary one in memory alone."""
+    return f"temporary-{conversation}" if conversation > Store.TEMPORARY else kept.session_of(conversation)
 
 
 class Written:
@@ -60,7 +61,7 @@ class Written:
         self.answer = answer
         self.reasoning = reasoning
         self.stage = ""
-        """What is going on: "convert", "load", "prefill", then "thinking" and "writing"; nothing before that."""
+        """What is going on: "convert", "load", "restore", "prefill", "thinking", "writing"; nothing before that."""
         self.done = 0
         self.total = 0
         """How far the stage has come; 0 of 0 where that is not counted."""
@@ -161,11 +162,23 @@ def prompt_of(system_prompt: str, branch: Sequence[Message], *, continued: bool 
             begun = message.content or (continued and message is branch[-1] and message.packed_ids)
             if begun and messages and messages[-1].role == "user":
                 messages.append(ChatMessage("assistant", message.content, message.token_ids, message.fingerprint))
-        elif messages and messages[-1].role == "user":
-            messages[-1] = ChatMessage("user", f"{messages[-1].content}\n\n{_said(message)}")
         else:
-            messages.append(ChatMessage("user", _said(message)))
+            _ask(messages, message)
     return messages
+
+
+def asking(messages: Sequence[ChatMessage], question: Message) -> list[ChatMessage]:
+    """What `prompt_of` made, with `question` behind it."""
+    asked = list(messages)
+    _ask(asked, question)
+    return asked
+
+
+def _ask(messages: list[ChatMessage], question: Message) -> None:
+    if messages and messages[-1].role == "user":
+        messages[-1] = ChatMessage("user", f"{messages[-1].content}\n\n{_said(question)}")
+    else:
+        messages.append(ChatMessage("user", _said(question)))
 
 
 def as_message(text: str, attachments: Sequence[Attachment]) -> Message:

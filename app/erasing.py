@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from app import kept
 from app.chat.failures import explaining
 from app.chat.store import Store
 from app.settings import Paths
@@ -38,6 +39,8 @@ def erase_everything(places: Paths, store: Store) -> tuple[Left, ...]:
     window is open; QuietlyError too where a file cannot be removed. Takes a while; call it aside.
     """
     store.erase()
+    with explaining(places.sessions):
+        kept.clear(places.sessions)
     for file in [*_logs(places), *_edited()]:
         with explaining(file):
             if file.is_dir():
@@ -67,6 +70,8 @@ def _why(file: Path, places: Paths) -> str:
         return "a model: remove it from the list of models"
     if file.is_relative_to(places.conversions):
         return "a converted model: made from the model's file alone"
+    if file == places.tuned:
+        return "what was measured of models on this machine: no word of yours"
     if file == places.database:
         return "the conversations file: empty"
     if file.name.startswith(places.database.name) and file.parent == places.data:

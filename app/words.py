@@ -84,6 +84,8 @@ def activity(stage: str, done: int = 0, total: int = 0) -> str:
             return f"preparing the model, once {percent(done, total)}"
         case "load":
             return f"loading {percent(done, total)}"
+        case "restore":
+            return f"taking up what was read {percent(done, total)}"
         case "prefill":
             return f"reading the prompt {done:,} of {total:,}"
         case _:

@@ -50,6 +50,12 @@ class AnswerBegun(msgspec.Struct, frozen=True):
     live: Live
 
 
+class FirstWords(msgspec.Struct, frozen=True):
+    """An answer has come to words, of its reasoning or its own: somebody has waited for these."""
+
+    live: Live
+
+
 class AnswerEnded(msgspec.Struct, frozen=True):
     """An answer is complete, stopped or failed, and stored as such: `message`, or None where it could not be."""
 
@@ -80,7 +86,7 @@ class Trouble(msgspec.Struct, frozen=True):
     sentence: str
 
 
-News = AnswerBegun | AnswerEnded | ModelMoved | Entitled | Trouble
+News = AnswerBegun | FirstWords | AnswerEnded | ModelMoved | Entitled | Trouble
 """What those who look on are told, in the event loop."""
 
 

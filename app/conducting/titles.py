@@ -29,7 +29,6 @@ LONGEST = 32
 _READ = 1_500
 """Characters of the question and of the answer that are shown to the model."""
 _WIDTH = 60
-_SESSION = "title"
 _AROUND = " \"'“”‘’„«»「」『』*_`#.。"
 _LABEL = re.compile(r"^\W*(?:title|titel|titre|título|标题|題名|タイトル)\s*[:：]\s*", re.IGNORECASE)
 
@@ -69,7 +68,7 @@ class Titles:
         self._task = asyncio.create_task(self._entitle(live, pool))
 
     async def _entitle(self, live: "Live", pool: "PoolLike") -> None:
-        from app.engine.protocol import Reading
+        from app.engine.protocol import SCRATCH, Reading
 
         store, conversation = self._of(live.conversation), live.conversation
         with contextlib.suppress(QuietlyError):  # a title is no reason to trouble anyone
@@ -84,13 +83,13 @@ class Titles:
                 async for event in pool.ask(
                     live.model.path,
                     _request(branch[0].content, branch[1].content),
-                    session=_SESSION,
+                    session=SCRATCH,
                     reading=Reading(thinking=False),  # there is no room for it
                     max_tokens=LONGEST,
                 ):
                     written += _answer_text(event)
             finally:
-                pool.forget(_SESSION)
+                pool.forget(SCRATCH)
             title = cleaned(written)
             if not title:
                 return

@@ -14,7 +14,17 @@ import msgspec
 
 from app.conducting.engines import PoolLike, TurnLike
 from app.conducting.keeping import Keeper
-from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, Live, Loading, ModelMoved, News, Trouble
+from app.conducting.lives import (
+    AnswerBegun,
+    AnswerEnded,
+    Entitled,
+    FirstWords,
+    Live,
+    Loading,
+    ModelMoved,
+    News,
+    Trouble,
+)
 from app.conducting.titles import Titles
 from app.errors import QuietlyError
 
@@ -38,6 +48,8 @@ PATIENCE = 3.0
 """Seconds an engine may take to stop before it is left behind."""
 FAREWELL = 0.8
 """Seconds running answers get to end by themselves when the program does."""
+_ENGINES_END = 5.0
+"""Seconds engines may take to end; each ends itself, or is ended, before."""
 _EMPTY_PAGE = "empty page"
 """The session of a conversation that there is not yet: nothing is ever kept for it."""
 
@@ -74,6 +86,9 @@ class Conductor:
         self._titles = Titles(
             stores.of, lambda conversation: post(Entitled(conversation)), lambda: settings().name_conversations
         )
+        self._counted: tuple[str, Sequence[Message], Sequence[ChatMessage]] = "", (), ()
+        """What stands before the words that were counted last: what models are told, the messages, and both as these
+        are read."""
         self._closing = False
 
     # --- what is going on ---
@@ -100,6 +115,10 @@ class Conductor:
         return None if self._pool is None else self._pool.loaded(path)
 
     # --- models ---
+
+    def prepare(self) -> None:
+        """Let what a load needs begin, before it is known which model will be loaded."""
+        self._engines().prepare()
 
     def warm(self, path: Path) -> None:
         """Load `path` in the background. A model that was being loaded ahead, and is no longer wanted, is let
@@ -359,10 +378,13 @@ class Conductor:
             live.over = live.forgotten = True
             self._keeper.cancel(live)
             self._ask_to_stop(live)
-        if self._pool is not None:
-            from app.answering import session_of
+        self.let_go(conversation)
 
-            self._pool.forget(session_of(conversation))
+    def let_go(self, conversation: int) -> None:
+        """Drop what models have read of a conversation, in memory and on disk: something of it is deleted."""
+        from app.answering import session_of
+
+        self._engines().forget(session_of(conversation))
 
     async def _run(self, live: Live, messages: "list[ChatMessage]") -> None:
         from app.answering import reading_of, sampling_of, session_of, settings_of
@@ -399,10 +421,14 @@ class Conductor:
 
     async def _listen(self, live: Live, turn: TurnLike) -> "Finished | None":
         written, path = live.written, live.model.path
+        begun = False
         async for event in turn:
             written.take(event)
             live.stage = written.stage
             live.version += 1
+            if not begun and written.stage in ("thinking", "writing"):
+                begun = True
+                self._post(FirstWords(live))
             if written.stage in ("wait", "convert", "load"):
                 self._note_loading(path, Loading(written.stage, written.done, written.total))
             elif self._loading.pop(path, None) is not None:
@@ -447,27 +473,32 @@ class Conductor:
         self,
         model: "InstalledModel",
         conversation: int | None,
+        branch: "Sequence[Message]",
         text: str,
         attachments: "Sequence[Attachment]",
         *,
         settings: "GenerationSettings | None" = None,
         system_prompt: str | None = None,
     ) -> "Counted | None":
-        """How long the prompt would be if this were sent now, as `send` takes it; None while the model is not loaded.
+        """How long the prompt would be if this were sent now behind `branch`, as `send` takes it; None while the model
+        is not loaded.
 
         QuietlyError of the kind "context" where it would be refused.
         """
-        from app.answering import as_message, prompt_of, reading_of, session_of
+        from app.answering import as_message, asking, prompt_of, reading_of, session_of
 
         if self._pool is None or self._pool.loaded(model.path) is None:
             return None
 
         def prompt() -> "tuple[list[ChatMessage], Reading]":
-            asked, told = [as_message(text, attachments)], self._told(system_prompt)
+            told = self._told(system_prompt)
             if conversation is not None:
-                store = self._stores.of(conversation)
-                asked, told = [*store.branch(conversation), *asked], store.conversation(conversation).system_prompt
-            return prompt_of(told, asked), reading_of(self._in_force(model, conversation, settings))
+                told = self._stores.of(conversation).conversation(conversation).system_prompt
+            counted = self._counted
+            if counted[:2] != (told, branch):  # else only what is typed has changed since
+                counted = self._counted = told, branch, prompt_of(told, branch)
+            asked = asking(counted[2], as_message(text, attachments))
+            return asked, reading_of(self._in_force(model, conversation, settings))
 
         messages, reading = await asyncio.to_thread(prompt)
         session = _EMPTY_PAGE if conversation is None else session_of(conversation)
@@ -519,7 +550,8 @@ class Conductor:
                 self._keeper.save(live)
 
     async def close(self) -> None:
-        """End running answers, keep what they have, and close the engines; takes two seconds at most."""
+        """End running answers, keep what they have, and close the engines; takes two seconds at most, and three more
+        where an engine has read much that is not on disk yet."""
         self._closing = self._keeper.closing = True
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._titles.give_way(), FAREWELL)
@@ -542,4 +574,4 @@ class Conductor:
         if self._pool is not None:
             pool, self._pool = self._pool, None
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(pool.close(), timeout=2.0 - FAREWELL)
+                await asyncio.wait_for(pool.close(), timeout=_ENGINES_END)

@@ -31,6 +31,8 @@ from app.engine.protocol import (
     Finished,
     Forget,
     Generate,
+    Keep,
+    Keeping,
     Load,
     Loaded,
     Pieces,
@@ -43,10 +45,15 @@ from app.engine.protocol import (
 )
 from app.errors import QuietlyError
 from app.settings import Paths, private_folder
+from model.choices import Choices
 
 PATIENCE = 20.0
 """Seconds. A prompt is rendered, and a count made, within this time, or the worker is stuck and is killed."""
 
+_SILENCE = 1.0
+"""Seconds without a word in which a worker that was asked to end has ended, or is killed."""
+_FAREWELL = 4.0
+"""Seconds after which it is killed though it says that it still writes; its own limit is shorter."""
 _LOGS_KEPT = 10
 _LAST_WORDS = 2000
 """Bytes of a log in which a library says why it ended its process."""
@@ -72,6 +79,10 @@ class Engine:
         self._kills = kernel_kills()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Queue[Reply | EngineError]] = {}
+        self._counted: tuple[ChatMessage, ...] = ()
+        """What the worker was asked to count last, in a session."""
+        self._heard = 0
+        """Replies so far."""
         self._obituary: EngineError | None = None
         self._killed = False
         self._reader = asyncio.create_task(self._read())
@@ -112,9 +123,20 @@ class Engine:
         path: Path,
         conversions: Path,
         progress: Callable[[Progress], None] = lambda progress: None,
+        *,
+        choices: Choices | None = None,
+        draft: Path | None = None,
     ) -> Loaded:
-        """Open the checkpoint. EngineError where it cannot be; the engine is of no use then and should be closed."""
-        async with self._asking(lambda id: Load(id, path=str(path), conversions=str(conversions))) as request:
+        """Open the checkpoint. EngineError where it cannot be; the engine is of no use then and should be closed.
+
+        `choices`: how it is to be computed, where that was measured; None is as the rule has it. `draft`: a smaller
+        model that is to guess ahead for it.
+        """
+        async with self._asking(
+            lambda id: Load(
+                id, path=str(path), conversions=str(conversions), choices=choices, draft=str(draft) if draft else ""
+            )
+        ) as request:
             while True:
                 reply = await request.reply()
                 if isinstance(reply, Loaded):
@@ -132,11 +154,15 @@ class Engine:
     ) -> Counted:
         """How many tokens these messages are as a prompt; with a session, as much of them as would be read there.
 
-        EngineError("context") where they would be refused.
+        EngineError("context") where they would be refused. What is counted again and again while something is typed
+        crosses once.
         """
+        same = 0 if session is None else _shared(self._counted, messages)
         async with self._asking(
-            lambda id: Count(id, messages=tuple(messages), session=session, reading=reading or Reading())
+            lambda id: Count(id, tuple(messages[same:]), session=session, reading=reading or Reading(), same=same)
         ) as request:
+            if session is not None:
+                self._counted = tuple(messages)
             reply = await request.reply(within=PATIENCE)
             assert isinstance(reply, Counted)
             return reply
@@ -205,6 +231,10 @@ class Engine:
         """Call `tell` once the process has ended, for whatever reason."""
         self._reader.add_done_callback(lambda _: tell())
 
+    def keep(self, keeping: Keeping) -> None:
+        """Let the worker keep so much of what it reads of conversations."""
+        self._send(Keep(next(self._ids), keeping))
+
     def forget(self, session: str) -> None:
         """Drop what the worker holds of this conversation."""
         self._send(Forget(next(self._ids), session=session))
@@ -215,14 +245,17 @@ class Engine:
         end(self._process)
 
     async def close(self) -> None:
-        """End the process, kindly first; returns when it is gone."""
+        """End the process, kindly first: it may have something to write. Returns when it is gone."""
         if self._process.stdin:
             self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), timeout=1)
-        except TimeoutError:
+        last, heard = time.monotonic() + _FAREWELL, -1
+        ending = asyncio.ensure_future(self._process.wait())
+        while not ending.done() and self._heard != heard and time.monotonic() < last:
+            heard = self._heard
+            await asyncio.wait([ending], timeout=_SILENCE)
+        if not ending.done():
             self.kill()
-            await self._process.wait()
+        await ending
         await self._reader
 
     # --- frames ---
@@ -241,6 +274,7 @@ class Engine:
                 header = await self._process.stdout.readexactly(HEADER_SIZE)
                 body = await self._process.stdout.readexactly(protocol.body_length(header))
                 reply = protocol.decode_reply(body)
+                self._heard += 1
                 if isinstance(reply, Finished):
                     self.memory = max(self.memory, reply.memory)
                 if waiting := self._waiting.get(reply.id):
@@ -297,6 +331,12 @@ class Pending:
         if isinstance(reply, Failed):
             raise EngineError(reply.kind, reply.sentence)
         return reply
+
+
+def _shared(some: Sequence[ChatMessage], others: Sequence[ChatMessage]) -> int:
+    """How many messages both begin with."""
+    pairs = enumerate(zip(some, others, strict=False))
+    return next((index for index, (one, other) in pairs if one != other), min(len(some), len(others)))
 
 
 def _new_log(folder: Path) -> Path:

@@ -4,6 +4,7 @@ documentation and was never measured on a Mac; on Linux of MLX's only the buffer
 import contextlib
 import ctypes
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,3 +51,10 @@ def set_limits(mx: MlxMemory, weights: int, kv: int) -> None:
     if working_set:
         mx.set_wired_limit(min(working_set, weights + kv + _HEADROOM))
         mx.set_cache_limit(working_set // 20)
+
+
+def device_name(info: Mapping[str, Any], device: str) -> str:
+    """The device as people know it, with the back end that drives it."""
+    name = str(info.get("device_name") or info.get("architecture") or "unknown")
+    backend = "CPU" if "cpu" in device else ("Metal" if sys.platform == "darwin" else "CUDA")
+    return f"{name} ({backend})"

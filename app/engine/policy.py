@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from model.choices import Choices
+
 Shortage = Literal["none", "some", "much"]
 """How short of memory the machine is: not; so that others wait for it; so that it will swap next, or kill."""
 
@@ -32,10 +34,16 @@ class Appraisal(msgspec.Struct, frozen=True):
     """What it will take."""
     room: int = 0
     """What all others together may keep beside it."""
+    sessions: int = 1 << 30
+    """What it may hold of conversations beside the present one."""
+    draft: Path | None = None
+    """A smaller model that is to guess ahead for it; what that takes is in its need."""
     refusal: str = ""
     """Why it is too big, and the way out; empty where it is not."""
     warning: str = ""
     """What is to be said where it fits only just."""
+    choices: Choices | None = None
+    """How it is to be computed, where that was measured on this machine; None is as the rule has it."""
 
 
 def staying(held: Sequence[Held], room: int) -> frozenset[Path]:

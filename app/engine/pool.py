@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from app import kept
 from app.engine.client import Engine, EngineError
 from app.engine.memory import shortage
 from app.engine.policy import Appraisal, Held, Shortage, giving_way, in_the_way, outstayed, staying
@@ -25,13 +26,14 @@ from app.engine.protocol import (
     Counted,
     EmbeddingsFound,
     Generate,
+    Keeping,
     Loaded,
     Progress,
     Reading,
     SamplingOptions,
 )
 from app.engine.turn import Turn
-from app.settings import Paths, paths
+from app.settings import Paths, paths, private_folder
 
 Appraise = Callable[[Path, int], Appraisal]
 """Judges the load of a model where running engines hold so many bytes, which they could give back. May take a while."""
@@ -54,8 +56,12 @@ class _Warm(msgspec.Struct, eq=False):
     engine: Engine
     need: int
     """Bytes it was judged to take."""
+    sessions: int
+    """Bytes that it may hold of conversations beside the present one."""
     used: float
     """When it was last asked."""
+    keeping: Keeping | None = None
+    """What it was last told to keep."""
 
 
 class _Load:
@@ -98,23 +104,32 @@ class Pool:
         *,
         appraise: Appraise | None = None,
         unload_after: Callable[[], float] = lambda: 0,
+        keeping: Callable[[], Keeping] = Keeping,
+        lookahead: Callable[[], bool] = lambda: True,
         shortage: Callable[[], Shortage] = shortage,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`memory`: the machine's, in bytes, None asks the system; it alone decides where nobody can `appraise`.
-        `unload_after`: seconds after which an idle engine ends; 0 is never."""
+        `unload_after`: seconds after which an idle engine ends; 0 is never. `keeping`: what engines keep of what they
+        have read, but for the folder and the memory: those are the pool's to say. `lookahead`: whether answers are
+        guessed from what was said before."""
         self.on_change: Callable[[Path], object] = lambda checkpoint: None
         """Called with a model when its engine has come or gone."""
         self._paths = places or paths()
         memory = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._appraise = appraise or (lambda checkpoint, held: Appraisal(room=room_of(memory)))
         self._unload_after, self._shortage, self._clock = unload_after, shortage, clock
+        self._keeping, self._lookahead = keeping, lookahead
+        self._forgotten: set[str] = set()
+        """Sessions that were dropped, and not asked since."""
         self._engines: dict[Path, _Warm] = {}
         self._users: Counter[Path] = Counter()
         """How many wait for a model's load, or for what it does."""
         self._released = asyncio.Event()
         """Set whenever there are fewer users."""
         self._insisted: set[Path] = set()
+        self._spare: asyncio.Task[Engine] | None = None
+        """An engine without a model, for the next load."""
         self._loads: dict[Path, _Load] = {}
         self._starting = asyncio.Lock()
         """One model loads at a time: room is made for each by what the others hold."""
@@ -135,6 +150,8 @@ class Pool:
         max_tokens: int | None = None,
     ) -> Turn:
         """Answer the conversation with this model, which is loaded first where needed."""
+        if not self._closing:  # else one that ends may still write what was there before
+            self._forgotten.discard(session)
         question = Generate(
             id=0,
             session=session,
@@ -142,6 +159,7 @@ class Pool:
             sampling=sampling or SamplingOptions(),
             reading=reading or Reading(),
             max_tokens=max_tokens,
+            lookahead=self._lookahead(),
         )
         return Turn(self, checkpoint, question)
 
@@ -209,9 +227,11 @@ class Pool:
             )
 
     def forget(self, session: str) -> None:
-        """Drop what any engine holds of this conversation."""
+        """Drop what any engine holds of this conversation, and what is kept of it on disk."""
         for warm in self._engines.values():
             warm.engine.forget(session)
+        kept.forget(self._paths.sessions, session)
+        self._forgotten.add(session)
 
     # --- which models are loaded ---
 
@@ -224,6 +244,12 @@ class Pool:
         """The models that are ready to answer, the most recently used first."""
         living = [checkpoint for checkpoint in self._engines if self._living(checkpoint)]
         return tuple(sorted(living, key=lambda checkpoint: self._engines[checkpoint].used, reverse=True))
+
+    def prepare(self) -> None:
+        """Begin an engine for the next load, whichever model that will be: a small one is read in less time than its
+        process takes to begin."""
+        if self._spare is None:
+            self._spare = asyncio.create_task(Engine.start(self._paths))
 
     async def load(self, checkpoint: Path, progress: Callable[[Progress], None] = lambda progress: None) -> Loaded:
         """Make the model ready. EngineError where it cannot be, of the kind "too big" where it was not even tried."""
@@ -249,6 +275,8 @@ class Pool:
         """End the engines that nobody needs any more, and those that must give way where memory is short. Called every
         few seconds while any is loaded."""
         held = self._held()
+        for warm in self._engines.values():
+            self._let_keep(warm)
         self._retire(outstayed(held, self._clock(), self._unload_after()) | giving_way(held, self._shortage()))
 
     async def close(self) -> None:
@@ -257,6 +285,7 @@ class Pool:
             self._watch.cancel()
         for checkpoint, load in tuple(self._loads.items()):
             self._give_up(checkpoint, load)
+        self._dismiss()
         self._retire(list(self._engines))
         await self._ended()
 
@@ -338,22 +367,50 @@ class Pool:
         if self._starting.locked():
             tell(_WAITING)
         async with self._starting:
-            appraisal = await self._make_room(checkpoint, tell)
-            tell(_BEGINNING)
-            engine = await Engine.start(self._paths)
             try:
-                facts = await engine.load(checkpoint, self._paths.conversions, tell)
+                appraisal = await self._make_room(checkpoint, tell)
+                tell(_BEGINNING)
+                engine = await self._fresh()
+            except BaseException:
+                self._dismiss()
+                raise
+            try:
+                facts = await engine.load(
+                    checkpoint, self._paths.conversions, tell, choices=appraisal.choices, draft=appraisal.draft
+                )
             except BaseException:
                 engine.kill()
                 self._close_later(engine)
                 raise
-            engine.facts = msgspec.structs.replace(facts, warning=appraisal.warning)
-            self._engines[checkpoint] = _Warm(engine, appraisal.need, self._clock())
+            engine.facts = msgspec.structs.replace(facts, warning=f"{appraisal.warning} {facts.warning}".strip())
+            warm = self._engines[checkpoint] = _Warm(engine, appraisal.need, appraisal.sessions, self._clock())
+            self._let_keep(warm)
         engine.when_gone(partial(self._bury, checkpoint, engine))
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._keep_looking())
         self.on_change(checkpoint)
         return engine
+
+    async def _fresh(self) -> Engine:
+        """An engine without a model: the one that was prepared, if it lives."""
+        while True:
+            self.prepare()
+            assert self._spare
+            engine = await asyncio.shield(self._spare)  # it stays the spare of whoever gives up now, to be dismissed
+            self._spare = None
+            if engine.alive:
+                return engine
+
+    def _let_keep(self, warm: _Warm) -> None:
+        """Tell an engine what to keep of what it reads, where that is news."""
+        keeping, folder = self._keeping(), self._paths.sessions
+        if warm.keeping == keeping:
+            return
+        warm.keeping = keeping
+        if keeping.disk:
+            with contextlib.suppress(OSError):  # without a folder nothing is kept, and all is read again
+                private_folder(folder)
+        warm.engine.keep(msgspec.structs.replace(keeping, folder=str(folder), memory=warm.sessions))
 
     async def _make_room(self, checkpoint: Path, tell: Callable[[Progress], None]) -> Appraisal:
         """Judge the load, and retire what it leaves no room for; what is in use is left to finish first."""
@@ -364,6 +421,7 @@ class Pool:
             appraisal = await asyncio.to_thread(self._appraise, checkpoint, held)
             if appraisal.refusal and checkpoint not in self._insisted:
                 raise EngineError("too big", appraisal.refusal)
+            self.prepare()  # its process begins while others end
             self._released.clear()
             engines = self._held()
             self._retire(self._engines.keys() - staying(engines, appraisal.room))
@@ -396,9 +454,28 @@ class Pool:
         while self._closing:
             await asyncio.wait(self._closing)
 
+    def _dismiss(self) -> None:
+        """End the engine that was prepared for a load that will not be."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._await_end(asyncio.create_task(_end_at_once(spare)))
+
     def _close_later(self, engine: Engine) -> None:
-        self._await_end(asyncio.create_task(engine.close()))
+        self._await_end(asyncio.create_task(self._end(engine)))
+
+    async def _end(self, engine: Engine) -> None:
+        await engine.close()
+        for session in self._forgotten:  # it may have been writing one of these when it was told to end
+            kept.forget(self._paths.sessions, session)
 
     def _await_end(self, task: asyncio.Task[Any]) -> None:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _end_at_once(starting: asyncio.Task[Engine]) -> None:
+    """End an engine that has nothing to keep, as soon as it has begun."""
+    with contextlib.suppress(EngineError):
+        engine = await starting
+        engine.kill()
+        await engine.close()

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from model.choices import Choices
+
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes. A longer frame is a fault of the sender, never an allocation of the receiver."""
 
@@ -17,13 +19,16 @@ _LENGTH = struct.Struct(">I")
 
 Part = Literal["answer", "reasoning"]
 Role = Literal["system", "user", "assistant"]
-Stage = Literal["wait", "convert", "load", "prefill"]
+Stage = Literal["wait", "convert", "load", "restore", "prefill", "keep"]
 Reason = Literal["stop", "length", "context", "cancelled"]
 """Why an answer ended: the model was done; max_tokens; the context was full; the person stopped it."""
 Overflow = Literal["oldest", "stop", "rolling"]
 """When the context is full: the oldest turns go; the conversation ends; or it rolls on, forgetting token by token."""
 FailureKind = Literal["checkpoint", "unsupported", "template", "context", "request", "too big", "memory", "engine"]
 """Why there is no answer. "too big" was judged before anything was read; "memory" is what ran out on the way."""
+
+SCRATCH = "title"
+"""The session of what is read from scratch, once: no conversation gives way to it, and it goes with its answer."""
 
 
 class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,6 +73,10 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     path: str
     conversions: str
     """The folder for converted GGUF files."""
+    choices: Choices | None = None
+    """How to compute, where that was measured on this machine; None is as the rule has it."""
+    draft: str = ""
+    """A smaller model that guesses ahead for it; none by default. Where it cannot, Loaded says why in its warning."""
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
@@ -85,6 +94,8 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     reading: Reading = Reading()
     max_tokens: int | None = None
     """New ones at most; None is as many as the context holds."""
+    lookahead: bool = True
+    """Whether what was said before is guessed to come again: the same answer, sooner where it repeats something."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -107,6 +118,8 @@ class Count(msgspec.Struct, frozen=True, tag=True):
     messages: tuple[ChatMessage, ...]
     session: str | None = None
     reading: Reading = Reading()
+    same: int = 0
+    """With a session: how many messages of the Count before, which had one too, stand before these again."""
 
 
 class Pieces(msgspec.Struct, frozen=True, tag=True):
@@ -152,20 +165,43 @@ class Facts(msgspec.Struct, frozen=True, tag=True):
     id: int
 
 
+class Keeping(msgspec.Struct, frozen=True):
+    """How much a worker keeps of what it has read of conversations. Bytes and seconds."""
+
+    memory: int = 1 << 30
+    """What the sessions of conversations may take together, beside the one that was used last."""
+    folder: str = ""
+    """Where they are kept on disk; it is never created: where it is missing nothing is kept."""
+    disk: int = 0
+    """What they may take there in all, whatever model they are of; 0 keeps none."""
+    worth: float = 5.0
+    """Only what it would take longer to read again is written."""
+    rest: float = 2.0
+    """How long nothing may have been asked before anything is written."""
+
+
+class Keep(msgspec.Struct, frozen=True, tag=True):
+    """Keep so much from now on. Not answered."""
+
+    id: int
+    keeping: Keeping
+
+
 class Forget(msgspec.Struct, frozen=True, tag=True):
-    """Drop the cache of `session`. Not answered."""
+    """Drop the cache of `session`, and what is kept of it on disk. Not answered."""
 
     id: int
     session: str
 
 
-Request = Load | Generate | Cancel | Count | Pieces | Candidates | Embeddings | Facts | Forget
+Request = Load | Generate | Cancel | Count | Pieces | Candidates | Embeddings | Facts | Keep | Forget
 
 # --- replies --------------------------------------------------------------------------------------------------------
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """`done` of `total`: tensors for "convert", bytes for "load", tokens for "prefill"; "wait" is for other models."""
+    """`done` of `total`: tensors for "convert", bytes for "load", layers for "restore", tokens for "prefill"; "wait" is
+    for other models. "keep" is said, of request 0, by a worker that writes a last session before it ends."""
 
     id: int
     stage: Stage
@@ -194,7 +230,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     thinking: bool = False
     """Whether a request can choose that the model reasons before it answers, or does not."""
     warning: str = ""
-    """What a person is to know about how narrowly it fits into this machine's memory; the pool's words."""
+    """What a person is to know: how narrowly it fits into this machine's memory, and why nothing drafts for it."""
 
 
 class Restated(msgspec.Struct, frozen=True, tag=True):
@@ -224,7 +260,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     prompt_tokens: int
     """Tokens before the new ones: what a continued answer had already is among them."""
     reused_tokens: int
-    """How many of them were in the cache already."""
+    """How many of them were in the cache already, or came from the disk."""
     completion_tokens: int
     """New ones."""
     token_ids: tuple[int, ...]
@@ -238,6 +274,10 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """Bytes, MLX's peak since loading."""
     dropped_messages: int = 0
     """How many of the oldest messages no longer fitted, and were not read."""
+    drafted_tokens: int = 0
+    """How many tokens were guessed and read beside others."""
+    kept_tokens: int = 0
+    """How many of these stand in the answer."""
 
     @property
     def tokens_per_second(self) -> float:

@@ -5,8 +5,9 @@ because MLX's streams and pending arrays belong to the thread that made them; a 
 so that a fast model does not wake the window for every token. The process opens no port and refuses every connection.
 """
 
+import contextlib
 import gc
-import importlib.metadata
+import importlib
 import logging
 import os
 import queue
@@ -14,19 +15,20 @@ import sys
 import threading
 import time
 import traceback
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from app.closed import refuse_connections
 from app.engine import protocol
 from app.engine.blas import load_fast_blas
-from app.engine.limits import go_first, raise_thread_priority, set_limits
+from app.engine.counting import Typed
+from app.engine.limits import device_name, go_first, raise_thread_priority
 from app.engine.memory import ADVICE, tells_of_want
 from app.engine.protocol import (
     HEADER_SIZE,
@@ -46,6 +48,7 @@ from app.engine.protocol import (
     Finished,
     Forget,
     Generate,
+    Keep,
     Load,
     Loaded,
     Neighbour,
@@ -59,6 +62,9 @@ from app.engine.protocol import (
     Restated,
     SamplingOptions,
 )
+from app.engine.sessions import Sessions
+from app.engine.warming import warm_up
+from app.engine.writer import Writer
 from model.errors import ModelError
 
 if TYPE_CHECKING:
@@ -71,10 +77,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("quietly.engine")
 
-_MESSAGES_A_SECOND = 30
 _PARTS: tuple[protocol.Part, ...] = ("answer", "reasoning")
-_SESSIONS_KEPT = 5
-"""Four conversations, and one from scratch that a title is found with: it must not cost the fourth its cache."""
+_FAREWELL = 3.0
+"""Seconds, at most, between the end of the input and the process's: for what is worth keeping on disk."""
 
 
 def main() -> None:
@@ -88,71 +93,13 @@ def main() -> None:
     blas = load_fast_blas() or "the one MLX brings"
     log.info("BLAS: %s", blas)
     writer = Writer(outgoing)
+    worker = Worker(writer.send, blas)
     try:
-        Worker(writer.send, blas).serve(sys.stdin.buffer)
+        worker.serve(sys.stdin.buffer)
+        worker.end()
     finally:
         writer.close()
-        os._exit(0)  # the window is gone or has had enough: nothing here is worth waiting for
-
-
-class Writer:
-    """Sends replies from a thread of its own, text and progress gathered to about thirty messages a second."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
-
-    def send(self, reply: Reply) -> None:
-        self._replies.put(reply)
-
-    def close(self) -> None:
-        """Send what was given, and stop."""
-        self._replies.put(None)
-        self._thread.join(timeout=2)
-
-    def _run(self) -> None:
-        interval = 1 / _MESSAGES_A_SECOND
-        held: Delta | Progress | None = None
-        due = 0.0
-        while True:
-            try:
-                reply = self._replies.get(timeout=max(0.0, due - time.monotonic()) if held else None)
-            except queue.Empty:
-                reply, held = held, None  # nothing has joined it in time
-            else:
-                if held and (joined := _joined(held, reply)):
-                    held = joined
-                    continue
-                if held:
-                    self._write(held)
-                    held = None
-                    due = time.monotonic() + interval
-                if isinstance(reply, Delta | Progress):
-                    held = reply  # the first words of an answer find `due` in the past and go at once
-                    continue
-            if reply is None:
-                return
-            self._write(reply)
-            due = time.monotonic() + interval
-
-    def _write(self, reply: Reply) -> None:
-        try:
-            self._stream.write(protocol.frame(reply))
-            self._stream.flush()
-        except (BrokenPipeError, ValueError):
-            os._exit(0)
-
-
-def _joined(held: Delta | Progress, reply: Reply | None) -> Delta | Progress | None:
-    """One message that says what both say; None where they belong to different things."""
-    match held, reply:
-        case Delta(), Delta() if (held.id, held.part) == (reply.id, reply.part):
-            return Delta(held.id, held.part, held.text + reply.text)
-        case Progress(), Progress() if (held.id, held.stage, held.total) == (reply.id, reply.stage, reply.total):
-            return reply
-    return None
+        os._exit(0)  # the window is gone or has had enough: nothing else here is worth waiting for
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -172,9 +119,16 @@ class Worker:
         self._send = send
         self._blas = blas
         self._model: LanguageModel | None = None
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._drafter: LanguageModel | None = None
+        """A smaller one that guesses ahead for it."""
+        self._drafts: WeakKeyDictionary[Session, Session] = WeakKeyDictionary()
+        """By a conversation's session the drafter's."""
+        self._sessions: Sessions | None = None
         self._dropped: dict[str, Dropped] = {}
         """What of a conversation no longer fits: it stays out, so that prefixes stay the same."""
+        self._counted: tuple[protocol.ChatMessage, ...] = ()
+        """What was counted last in a session: the next Count says how much of it stands again."""
+        self._typed = Typed()
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._cancelled: dict[int, threading.Event] = {}
         threading.Thread(target=self._run_jobs, name="mlx", daemon=True).start()
@@ -190,6 +144,21 @@ class Worker:
             except Exception as error:
                 self._report(request, error)
 
+    def end(self) -> None:
+        """Stop what goes on, and keep what is worth it; takes `_FAREWELL` seconds at most."""
+        if self._sessions is None or not self._sessions.unsettled:
+            return
+        for cancelled in self._cancelled.copy().values():
+            cancelled.set()
+        last, settled = time.monotonic() + _FAREWELL, threading.Event()
+
+        def settle() -> None:
+            self._settle(lambda: time.monotonic() > last)
+            settled.set()
+
+        self._jobs.put(settle)
+        settled.wait(_FAREWELL)
+
     # --- the main thread ---
 
     def _take(self, request: Request) -> None:
@@ -204,6 +173,8 @@ class Worker:
                 self._send(PiecesFound(request.id, tuple(texts)))
             case Load():
                 self._enqueue(request, lambda: self._load(request))
+            case Keep():
+                self._keep(request.keeping)
             case Forget():
                 self._enqueue(request, lambda: self._forget(request.session))
             case Embeddings():
@@ -218,6 +189,11 @@ class Worker:
                 turns, chosen = self._until(request)
                 before = self._fitted(turns, request.session, request.reading)
                 self._accept(request, before, lambda: self._look_around(request, before, chosen))
+
+    def _keep(self, keeping: protocol.Keeping) -> None:
+        """From now on; no job, for which the warming up would give way."""
+        if self._sessions:
+            self._sessions.keeping, self._sessions.unsettled = keeping, True
 
     def _accept(self, request: Request, fitted: "Fitted[Opening]", job: Callable[[], None]) -> None:
         self._cancelled[request.id] = threading.Event()
@@ -242,10 +218,14 @@ class Worker:
         context, render = self._options(reading).context, self._render(reading)
         if reading.overflow != "oldest":
             return whole_prompt(turns, context, render, self._measure)
+        return fit_prompt(turns, context, render, self._measure, self._left_out(session, reading, len(turns)))
+
+    def _left_out(self, session: str, reading: Reading, messages: int) -> int:
+        """How many of the oldest messages did not fit the last time, and stay out as long as they could not fit now."""
         before = self._dropped.get(session)
-        if before and (before.context != context or len(turns) < before.messages):
-            before = None
-        return fit_prompt(turns, context, render, self._measure, before.count if before else 0)
+        if before is None or reading.overflow != "oldest" or messages < before.messages:
+            return 0
+        return before.count if before.context == self._options(reading).context else 0
 
     def _options(self, reading: Reading) -> "SessionOptions":
         """How the session of a request keeps what it reads; its context is what the prompt has to fit into."""
@@ -260,13 +240,24 @@ class Worker:
     def _count(self, request: Count) -> Counted:
         from model.overflow import tokens_in
 
-        turns, reading = self._turns(request.messages), request.reading
+        reading, messages = request.reading, request.messages
+        if request.session is not None:  # first: the next one builds on it, though this one be refused
+            messages = self._counted = (*self._counted[: request.same], *messages)
         context = self._options(reading).context
         if request.session is None:
-            tokens = tokens_in(turns, context, self._render(reading), self._measure)
+            tokens = tokens_in(self._turns(messages), context, self._render(reading), self._measure)
             return Counted(request.id, tokens, context=context)
+        left_out = self._left_out(request.session, reading, len(messages))
+        rest = request.session, reading, left_out, messages[:-1]
+        length = self._typed.length(rest, messages[-1].content, context) if messages else None
+        if length is not None:
+            return Counted(request.id, length, left_out, context)
+        turns = self._turns(messages)
         fitted = self._fitted(turns, request.session, reading)
-        return Counted(request.id, len(fitted.prompt), fitted.dropped, context)
+        length = len(fitted.prompt)
+        if fitted.dropped == left_out:  # else how much is left out hangs on what is typed
+            self._typed.note(rest, self._loaded().tokenizer, turns, reading.thinking, left_out, length)
+        return Counted(request.id, length, fitted.dropped, context)
 
     def _turns(self, messages: Sequence[protocol.ChatMessage]) -> "list[Turn]":
         from model.tokenizer import Turn
@@ -315,9 +306,7 @@ class Worker:
         """Tell why there is no answer; the kind of failure."""
         kind, sentence = _explained(error)
         if kind == "engine":
-            # Where, and not what: a message may quote the words of a conversation.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("request %s failed with %s\n%s", request.id, type(error).__name__, frames)
+            log.error("request %s failed with %s\n%s", request.id, type(error).__name__, _where(error))
         self._cancelled.pop(request.id, None)
         self._send(Failed(request.id, kind, sentence))
         return kind
@@ -326,8 +315,27 @@ class Worker:
 
     def _run_jobs(self) -> None:
         raise_thread_priority()
+        with contextlib.suppress(Exception):  # what cannot be imported is said to whoever wants a model
+            importlib.import_module("model.checkpoint")  # and MLX with it: which model it will be is not known yet
         while True:
-            self._jobs.get()()
+            sessions = self._sessions
+            try:
+                job = self._jobs.get(timeout=sessions.keeping.rest if sessions and sessions.unsettled else None)
+            except queue.Empty:
+                job = self._settle_at_rest
+            job()
+
+    def _settle_at_rest(self) -> None:
+        self._settle(lambda: not self._jobs.empty())
+
+    def _settle(self, hurried: Callable[[], bool]) -> None:
+        """Put on disk what is worth it, unless somebody is hurried. Whoever waits for the end hears that it goes on."""
+        assert self._sessions
+        try:
+            self._sessions.settle(hurried, lambda done, total: self._send(Progress(0, "keep", done, total)))
+        except Exception as error:
+            log.error("sessions were not kept: %s\n%s", type(error).__name__, _where(error))
+            self._give_back()
 
     def _load(self, request: Load) -> None:
         import mlx.core as mx
@@ -338,16 +346,12 @@ class Worker:
         loaded = model.load(
             Path(request.path),
             conversions=Path(request.conversions),
+            choices=request.choices,
             progress=lambda stage, done, total: self._send(Progress(request.id, stage, done, total)),
         )
-        warm_up = loaded.session()
-        for _ in loaded.generation(warm_up, [0], loaded.traits.defaults, max_tokens=2):
-            pass  # kernels are compiled and buffers found before the person's first question
-        kv_per_token = warm_up.nbytes // max(1, len(warm_up))
-        traits = loaded.traits
-        set_limits(mx, mx.get_active_memory(), kv_per_token * min(traits.context, 8192))
-        thinking = loaded.can_choose_thinking()
-        self._model = loaded
+        warning = self._open_drafter(request, loaded)
+        traits, thinking = loaded.traits, loaded.can_choose_thinking()
+        self._model, self._sessions = loaded, Sessions(loaded)
         self._send(
             Loaded(
                 id=request.id,
@@ -356,7 +360,7 @@ class Worker:
                 parameters=traits.parameters,
                 bits=traits.bits,
                 context=traits.context,
-                device=_device_name(mx.device_info(), str(mx.default_device())),
+                device=device_name(mx.device_info(), str(mx.default_device())),
                 memory=mx.get_active_memory(),
                 seconds=time.perf_counter() - started,
                 sampling=SamplingOptions(
@@ -367,16 +371,35 @@ class Worker:
                     repetition_penalty=traits.defaults.repetition_penalty,
                 ),
                 thinking=thinking,
+                warning=warning,
             )
         )
+        warm_up(loaded, hurried=lambda: not self._jobs.empty())
+
+    def _open_drafter(self, request: Load, loaded: "LanguageModel") -> str:
+        """Open the smaller model that is to guess ahead, where one was named; why it does not, where it cannot."""
+        import model
+
+        if not request.draft:
+            return ""
+        try:
+            drafter = model.load(Path(request.draft), conversions=Path(request.conversions))
+            loaded.check_drafter(drafter)
+        except ModelError as error:
+            return str(error)
+        self._drafter = drafter
+        return ""
 
     def _generate(self, request: Generate, fitted: "Fitted[Opening]") -> None:
         import mlx.core as mx
 
         language_model, opening = self._loaded(), fitted.prompt
         cancelled = self._cancelled[request.id]
+        begun = time.perf_counter()
+        session = self._session(request, opening.tokens)
+        restored = time.perf_counter() - begun
         generation = language_model.generation(
-            self._session(request.session, request.reading),
+            session,
             opening.prompt,
             language_model.sampling(msgspec.structs.asdict(request.sampling)),
             begun=opening.begun,
@@ -384,6 +407,8 @@ class Worker:
             thinking=opening.thinking,
             progress=lambda done, total: self._send(Progress(request.id, "prefill", done, total)),
             cancelled=cancelled.is_set,
+            lookahead=request.lookahead,
+            drafter=self._drafting(request, session),
         )
         if request.messages and request.messages[-1].role == "assistant":
             self._send(_restated(request.id, generation.restated))
@@ -391,6 +416,9 @@ class Worker:
             self._send_text(request.id, token.pieces)
         self._send_text(request.id, generation.rest())
         self._cancelled.pop(request.id, None)
+        assert self._sessions
+        if generation.prefill_seconds:
+            self._sessions.pace.take(generation.prompt_tokens - generation.reused_tokens, generation.prefill_seconds)
         self._send(
             Finished(
                 id=request.id,
@@ -400,12 +428,22 @@ class Worker:
                 completion_tokens=len(generation.token_ids),
                 token_ids=(*generation.begun, *generation.token_ids),
                 prefill_seconds=generation.prefill_seconds,
-                first_token_seconds=generation.first_token_seconds,
+                first_token_seconds=generation.first_token_seconds + restored if generation.first_token_seconds else 0,
                 decode_seconds=generation.decode_seconds,
                 memory=mx.get_peak_memory(),
                 dropped_messages=fitted.dropped,
+                drafted_tokens=generation.drafted_tokens,
+                kept_tokens=generation.kept_tokens,
             )
         )
+
+    def _drafting(self, request: Generate, session: "Session") -> "Session | None":
+        """The session of the smaller model that goes with a conversation's, and goes when that goes."""
+        if self._drafter is None or request.session == protocol.SCRATCH:
+            return None
+        if session not in self._drafts:
+            self._drafts[session] = self._drafter.session()
+        return self._drafts[session]
 
     def _look_around(self, request: Candidates, fitted: "Fitted[Opening]", chosen: int) -> None:
         from model.session import Cancelled
@@ -413,7 +451,7 @@ class Worker:
         language_model = self._loaded()
         try:
             found = language_model.alternatives(
-                self._session(request.session, request.reading),
+                self._session(request, fitted.prompt.tokens),
                 fitted.prompt.tokens,
                 chosen,
                 language_model.sampling(msgspec.structs.asdict(request.sampling)),
@@ -466,20 +504,20 @@ class Worker:
         for piece in pieces:
             self._send(Delta(id, piece.part, piece.text))
 
-    def _session(self, key: str, reading: Reading) -> "Session":
-        """The conversation's session. What it holds stays, whatever context is asked for, but for what rolls: that has
-        caches of its own, of the window's size."""
-        options = self._options(reading)
-        session = self._sessions.pop(key, None)
-        if session is None or session.options.caches != options.caches:
-            session = self._loaded().session_with(options)
-        session.options = options
-        self._sessions[key] = session
-        while len(self._sessions) > _SESSIONS_KEPT:
-            self._sessions.popitem(last=False)
-        return session
+    def _session(self, request: Generate | Candidates, prompt: Sequence[int]) -> "Session":
+        """The session of the request's conversation."""
+        assert self._sessions
+        return self._sessions.session(
+            request.session,
+            self._options(request.reading),
+            prompt,
+            progress=lambda done, total: self._send(Progress(request.id, "restore", done, total)),
+            cancelled=self._cancelled[request.id].is_set,
+        )
 
     def _describe(self, id: int) -> None:
+        import importlib.metadata
+
         import mlx.core as mx
 
         info = mx.device_info()
@@ -487,7 +525,7 @@ class Worker:
             EngineFacts(
                 id=id,
                 mlx=importlib.metadata.version("mlx"),
-                device=_device_name(info, str(mx.default_device())),
+                device=device_name(info, str(mx.default_device())),
                 blas=self._blas,
                 working_set=int(info.get("max_recommended_working_set_size", 0)),
                 memory_limit=mx.get_memory_limit(),
@@ -498,18 +536,26 @@ class Worker:
         """Let go of all that is not the model itself: conversations are read again when they go on."""
         import mlx.core as mx
 
-        self._sessions.clear()
+        if self._sessions:
+            self._sessions.clear()
+        self._drafts.clear()
         gc.collect()
         mx.clear_cache()
 
     def _forget(self, key: str) -> None:
-        self._sessions.pop(key, None)
+        if self._sessions:
+            self._sessions.forget(key)
         self._dropped.pop(key, None)
 
 
 def _restated(id: int, pieces: Sequence["Piece"]) -> Restated:
     answer, reasoning = ("".join(piece.text for piece in pieces if piece.part == part) for part in _PARTS)
     return Restated(id, answer, reasoning)
+
+
+def _where(error: Exception) -> str:
+    """The lines of code that an error came through; not its message, which may quote the words of a conversation."""
+    return "".join(traceback.format_tb(error.__traceback__))
 
 
 def _explained(error: Exception) -> tuple[FailureKind, str]:
@@ -522,13 +568,6 @@ def _explained(error: Exception) -> tuple[FailureKind, str]:
         "engine",
         f"The engine failed on this request ({type(error).__name__}); its log says more, try again.",
     )
-
-
-def _device_name(info: Mapping[str, Any], device: str) -> str:
-    """The device as people know it, with the back end that drives it."""
-    name = str(info.get("device_name") or info.get("architecture") or "unknown")
-    backend = "CPU" if "cpu" in device else ("Metal" if sys.platform == "darwin" else "CUDA")
-    return f"{name} ({backend})"
 
 
 if __name__ == "__main__":

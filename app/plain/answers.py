@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from app import words
 from app.chat.store import Draft, Message
 from app.chat.text import one_line
-from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, Live, ModelMoved, News, Trouble
+from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, FirstWords, Live, ModelMoved, News, Trouble
 from app.home import expanded
 from app.plain.room import SELDOM, Room
 
@@ -45,7 +45,7 @@ class Answers:
                 self._news.set()
             case ModelMoved(sentence=sentence) | Trouble(sentence) if sentence:
                 self._room.say(sentence)
-            case ModelMoved() | Trouble() | Entitled():
+            case ModelMoved() | Trouble() | Entitled() | FirstWords():
                 pass
 
     # --- asking ---

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from app import connections, failures, spoken
+from app import connections, failures, kept, spoken
+from app.chat.failures import explaining
 from app.chat.store import Store
 from app.conducting.engines import PoolLike
 from app.conducting.stores import Stores
@@ -51,6 +52,7 @@ class Plain:
         """`models` finds those that are installed, and in folders that a person added."""
         self._report = partial(failures.sentence, folder=places.logs)
         self._store, self._models, self._settings = store, models, settings
+        self._read = places.sessions
         self._stores, self._shelf = Stores(store), Shelf(store)
         conductor = Conductor(self._stores, pool, lambda news: self.answers.hear(news), self._report, lambda: settings)
         self.room = Room(self._stores, self._shelf, conductor, settings, voice, lines)
@@ -180,8 +182,15 @@ class Plain:
     async def _back_up(self) -> None:
         try:
             await asyncio.to_thread(self._store.back_up, self._settings.backups)
+            await asyncio.to_thread(self._sweep)
         except QuietlyError as error:
             self.room.say(str(error))
+
+    def _sweep(self) -> None:
+        """Leave on disk of what models have read only what still belongs to a conversation, and no more than is set."""
+        conversations = {one.id for one in self._store.conversations()} if self._read.exists() else set()
+        with explaining(self._read):
+            kept.sweep(self._read, conversations, kept.disk_for(self._settings))
 
 
 def run_plain() -> int:

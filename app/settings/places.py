@@ -21,7 +21,7 @@ class Paths(msgspec.Struct, frozen=True):
     data: Path
     """What must not be lost: the conversations, and models fetched or added by hand."""
     cache: Path
-    """What can be made again: converted GGUF files."""
+    """What can be made again: converted GGUF files, and what models have read of long conversations."""
     logs: Path
     """One log per engine process, kept until the next start."""
     config: Path
@@ -41,12 +41,20 @@ class Paths(msgspec.Struct, frozen=True):
         return self.data / "conversations.sqlite3"
 
     @property
+    def tuned(self) -> Path:
+        return self.data / "tuned.json"
+
+    @property
     def models(self) -> Path:
         return self.data / "models"
 
     @property
     def conversions(self) -> Path:
         return self.cache / "converted"
+
+    @property
+    def sessions(self) -> Path:
+        return self.cache / "sessions"
 
 
 def paths() -> Paths:

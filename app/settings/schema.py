@@ -54,10 +54,13 @@ class Settings(msgspec.Struct, frozen=True):
     notify_after: float = 20.0
     load_at_start: bool = True
     unload_after: int = 30
+    lookahead: bool = True
+    draft_model: str = ""
     export_folder: str = ""
     export_format: Literal["markdown", "json", "html"] = "markdown"
     backups: int = 7
     keep_days: int = 0
+    keep_read: float = 2.0
     generation: GenerationSettings = GenerationSettings()
     keys: dict[str, str] = {}
     """By an action's id (answer.stop) the keys it stands on instead of its own, separated by commas."""
@@ -152,6 +155,21 @@ FIELDS = (
         high=100_000,
         unit="minutes",
     ),
+    Field(
+        "lookahead",
+        "Models",
+        "Look ahead",
+        "What an answer repeats of the conversation is read several words at once; it is the same answer, sooner",
+        "switch",
+    ),
+    Field(
+        "draft_model",
+        "Models",
+        "Drafting model",
+        "A small model that guesses what larger ones of its family will say, which are then sooner with the same"
+        " answer; for those loaded from then on; empty: none",
+        "line",
+    ),
     *(
         msgspec.structs.replace(field, id=f"{GENERATION}.{field.id}", group="Answers")
         for field in GENERATION_FIELDS
@@ -192,6 +210,17 @@ FIELDS = (
         low=0,
         high=36500,
         unit="days",
+    ),
+    Field(
+        "keep_read",
+        "Keeping",
+        "Keep what was read",
+        "What models have read of long conversations stays on disk up to so much, so that these go on at once;"
+        " never of temporary ones; 0: nothing stays, and what is there goes",
+        "number",
+        low=0,
+        high=10_000,
+        unit="GiB",
     ),
 )
 

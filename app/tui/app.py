@@ -170,7 +170,20 @@ class QuietlyApp(App[None]):
             if days := self.settings.keep_days:
                 self.chat.expired(await asyncio.to_thread(self.store.expire, days), days)
         finally:
-            await self._back_up()
+            try:
+                await self._back_up()
+            finally:
+                await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Leave on disk of what models have read only what still belongs to a conversation, and no more than is set."""
+        from app import kept
+
+        def sweep() -> None:
+            conversations = {one.id for one in self.store.conversations()} if self._places.sessions.exists() else set()
+            kept.sweep(self._places.sessions, conversations, kept.disk_for(self.settings))
+
+        await asyncio.to_thread(sweep)
 
     async def _back_up(self) -> None:
         await asyncio.to_thread(self.store.back_up, self.settings.backups)
@@ -181,6 +194,8 @@ class QuietlyApp(App[None]):
         self.theme = settings.theme
         if settings.backups != before.backups:
             self.run_worker(self._back_up(), exit_on_error=False)
+        if settings.keep_read != before.keep_read:
+            self.run_worker(self._sweep(), exit_on_error=False)
         for sentence in self._use_keys():
             self.notify(sentence, severity="warning", timeout=20, markup=False)
 
@@ -324,6 +339,11 @@ class QuietlyApp(App[None]):
         # The terminal is already the person's again; partial answers are kept, engines end.
         await self.library.close()
         await self.conductor.close()
+        if self._erasing:  # an engine that was just loading may have made the folder again, and another written there
+            from app import kept
+
+            with contextlib.suppress(OSError):  # what is left goes with the next start
+                kept.clear(self._places.sessions)
         self.stores.close()
 
     # --- errors nobody foresaw ---

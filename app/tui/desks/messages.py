@@ -184,6 +184,7 @@ class Messages:
             return
         store = room.stores.of(message.conversation)
         removed = store.remove_message(message.id)
+        room.conductor.let_go(message.conversation)
         room.reread(message.parent)
 
         def shown_again() -> None:

@@ -33,7 +33,10 @@ class Models:
         room = self._room
 
         async def look() -> None:
-            models = await asyncio.to_thread(room.library.models, room.shelf.folders)
+            looking = asyncio.create_task(asyncio.to_thread(room.library.models, room.shelf.folders))
+            if room.settings.load_at_start and not room.looked:
+                room.conductor.prepare()  # an engine takes longer to begin than the look does
+            models = await looking
             room.shelf.fill(models)
             if unfinished := [model for model in models if model.unfinished is not None]:
                 room.library.downloads.found(unfinished)

@@ -419,7 +419,13 @@ class Writing:
             try:
                 begins = room.beginning
                 counted = await room.conductor.count(
-                    model, room.current, text, attached, settings=begins.settings, system_prompt=begins.system_prompt
+                    model,
+                    room.current,
+                    tuple(room.branch),
+                    text,
+                    attached,
+                    settings=begins.settings,
+                    system_prompt=begins.system_prompt,
                 )
                 await self._count_attachments(model)
             except QuietlyError as error:

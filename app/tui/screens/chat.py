@@ -173,11 +173,13 @@ class ChatScreen(GuardedScreen[None]):
     # --- painting what is being written ---
 
     def on_chat_screen_heard(self, event: Heard) -> None:
-        from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, ModelMoved, Trouble
+        from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, FirstWords, ModelMoved, Trouble
 
         match event.news:
             case AnswerBegun():
                 self._painter.resume()  # until nothing is being written any more
+            case FirstWords():
+                self._paint()  # not with the painter's next stroke: they have been waited for
             case AnswerEnded() as ended:
                 self._ended(ended)
             case Entitled(conversation):

@@ -40,11 +40,29 @@ class Pages:
         return self._by_key.get(key)
 
     def replace(self, entries: Iterable[Entry]) -> None:
-        """Other messages in place of all."""
-        self.messages = [self._new(entry) for entry in entries]
+        """Other messages in place of all. Those at the beginning that are the same ones stay as they are, rendered and
+        measured: of a long conversation mostly the end changes."""
+        wanted = list(entries)
+        same = next(
+            (
+                index
+                for index, (message, entry) in enumerate(zip(self.messages, wanted, strict=False))
+                if message.streaming or message.entry != entry
+            ),
+            min(len(self.messages), len(wanted)),
+        )
+        for gone in self.messages[same:]:
+            self._kept.pop(gone.serial, None)
+        fresh = [self._new(entry) for entry in wanted[same:]]
+        self.messages[same:] = fresh
         self._by_key = {message.entry.key: message for message in self.messages}
-        self._kept.clear()
-        self.estimate()
+        self.heights.replace(
+            [
+                *(self.heights[index] for index in range(same)),
+                *(estimate(message.entry, self.width, message.unfolded) for message in fresh),
+            ]
+        )
+        self.sweep = len(self.messages)
 
     def add(self, entry: Entry) -> None:
         message = self._new(entry)

@@ -24,6 +24,8 @@ from app.engine.protocol import (
     Failed,
     Finished,
     Generate,
+    Keep,
+    Keeping,
     Neighbour,
     OneHot,
     Pieces,
@@ -34,7 +36,7 @@ from app.engine.protocol import (
     SamplingOptions,
     Stage,
 )
-from app.engine.worker import Writer
+from app.engine.writer import Writer
 
 ids = st.integers(0, 2**40)
 texts = st.text(max_size=50)
@@ -58,6 +60,7 @@ requests = st.one_of(
     st.builds(Generate, ids, texts, conversations, samplings, readings, st.none() | ids),
     st.builds(Cancel, ids, ids),
     st.builds(Count, ids, conversations, st.none() | texts, readings),
+    st.builds(Keep, ids, st.builds(Keeping, ids, texts, ids, st.floats(0, 1e6), st.floats(0, 1e6))),
     st.builds(Pieces, ids, st.lists(st.integers(0, 2**32), max_size=9).map(tuple)),
     st.builds(Candidates, ids, texts, conversations, ids, samplings, readings),
     st.builds(Embeddings, ids, tokens, st.lists(tokens, max_size=3).map(tuple), st.none() | ids, ids),

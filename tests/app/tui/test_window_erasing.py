@@ -5,15 +5,22 @@ import threading
 import pytest
 
 from app.chat.store import Draft, Store, Template
-from app.settings import Paths
+from app.settings import Paths, private_folder
 from app.tui.screens.asking import AskLine
+from tests.app.living import keep_read
 from tests.app.tui.conftest import Opener
-from tests.app.tui.window import converse
+from tests.app.tui.window import FakePool, converse
 
 MARK = "quokkas"
 
 
-async def test_everything_goes_and_the_window_closes(opened: Opener, store: Store, places: Paths) -> None:
+async def test_everything_goes_and_the_window_closes(
+    opened: Opener, store: Store, places: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write_and_close(pool: FakePool) -> None:
+        keep_read(private_folder(places.sessions), 1)
+
+    monkeypatch.setattr(FakePool, "close", write_and_close)
     converse(store, f"Why do {MARK} smile?", f"{MARK} look like that.")
     store.keep_template(Template("mine", MARK))
     async with opened() as window:
@@ -24,6 +31,7 @@ async def test_everything_goes_and_the_window_closes(opened: Opener, store: Stor
         await window.until(lambda: not window.app.is_running or window.app._exit)
     assert store.conversations() == [] and store.templates() == []
     assert store.draft(None) == Draft()
+    assert not places.sessions.exists()
     for file in places.data.rglob("*"):
         assert file.is_dir() or MARK.encode() not in file.read_bytes(), file
 

@@ -150,7 +150,7 @@ async def test_on_the_empty_page_it_is_counted_as_it_would_be_sent(opened: Opene
     async with opened(settings=Settings(system_prompt="Be very kind.", generation=settings(context=300))) as window:
         await window.until(lambda: window.pool.known)
         count = window.app.conductor.count
-        counted = await count(STARTER, None, "one two", ())
+        counted = await count(STARTER, None, (), "one two", ())
         assert counted is not None and (counted.tokens, counted.context) == (5, 300)
-        counted = await count(STARTER, None, "one two", (), settings=settings(context=400), system_prompt="Hush.")
+        counted = await count(STARTER, None, (), "one two", (), settings=settings(context=400), system_prompt="Hush.")
         assert counted is not None and (counted.tokens, counted.context) == (3, 400)

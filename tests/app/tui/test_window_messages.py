@@ -180,6 +180,7 @@ async def test_a_message_is_deleted_with_what_follows_and_comes_back(opened: Ope
         await window.pilot.press("k", "D")
         await window.until(lambda: said(store) == ["One", "Two"])
         await window.until(lambda: "Three" not in window.page)
+        assert window.pool.forgotten == [f"conversation-{store.conversations()[0].id}"]  # models have read those words
         await window.pilot.press("u")
         await window.until(lambda: branch_of(store) == before)
         await window.until(lambda: "Four" in window.page)

@@ -11,9 +11,11 @@ from app.chat import backups
 from app.chat.store import GenerationSettings, Store
 from app.conducting.titles import LARGE_ENOUGH
 from app.engine.pool import Pool
-from app.settings import FIELDS, Settings, load_settings, paths, save_settings
+from app.engine.protocol import ChatMessage, Finished, SamplingOptions
+from app.settings import FIELDS, Settings, load_settings, paths, private_folder, save_settings
 from app.tui.app import _pool, _with_old_theme
 from app.tui.screens.menu import Menu
+from tests.app.living import keep_read
 from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.window import STARTER, FakePool, converse
 from tests.checkpoints import speaking_checkpoint
@@ -302,6 +304,25 @@ async def test_a_model_that_nobody_asks_is_unloaded_after_the_minutes_that_are_s
     await pool.close()
 
 
+async def test_answers_are_looked_ahead_at_and_drafted_as_it_is_set(tmp_path: Path) -> None:
+    model = speaking_checkpoint(tmp_path / "tiny")
+    smaller = speaking_checkpoint(tmp_path / "smaller", num_hidden_layers=1)
+    settings = Settings()
+    pool = _pool(paths(), lambda: settings)
+    assert isinstance(pool, Pool)
+    for chosen, drafted in (
+        (Settings(), True),
+        (Settings(lookahead=False), False),
+        (Settings(lookahead=False, draft_model=str(smaller)), True),
+    ):
+        settings, question = chosen, ChatMessage("user", "hello")
+        turn = pool.ask(model, [question], session="a", sampling=SamplingOptions(temperature=0), max_tokens=200)
+        *_, finished = [event async for event in turn]
+        assert isinstance(finished, Finished) and (finished.drafted_tokens > 0) == drafted
+        await pool.unload(model)
+    await pool.close()
+
+
 # --- export -----------------------------------------------------------------------------------------------
 
 
@@ -357,6 +378,21 @@ async def test_what_is_older_than_a_person_wants_is_deleted_when_the_window_open
         await window.until(lambda: "2 conversations were deleted" in window.notices)
         assert [record.title for record in store.conversations()] == ["Pinned"]
         await window.until(lambda: "New conversation" in window.page and "Long ago" not in window.page)
+
+
+async def test_what_models_have_read_stays_with_its_conversation_and_goes_where_it_is_not_wanted(
+    opened: Opener, store: Store
+) -> None:
+    folder = private_folder(paths().sessions)
+    converse(store, "Capital of France?", "Paris.")
+    stays, expires, strays = (
+        keep_read(folder, number) for number in (store.conversations()[0].id, aged(store, "Long ago"), 99)
+    )
+    async with opened(settings=Settings(keep_days=30)) as window:
+        await window.until(lambda: not expires.exists() and not strays.exists())
+        assert stays.exists()
+        change(window, keep_read=0)
+        await window.until(lambda: not folder.exists())
 
 
 # --- what was there before themes were settings -----------------------------------------------------------

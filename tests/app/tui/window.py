@@ -128,6 +128,8 @@ class FakePool:
         """What is judged too big, with the sentence that says so."""
         self.holds: asyncio.Event | None = None
         self.closed = False
+        self.prepared = 0
+        """How often it was to begin an engine ahead."""
         self.context = 8192
         self.parameters = 134_000_000
         self._ids = itertools.count(1)
@@ -167,6 +169,9 @@ class FakePool:
                 SamplingOptions(),
             ),
         )
+
+    def prepare(self) -> None:
+        self.prepared += 1
 
     async def load(self, checkpoint: Path, progress: Callable[[Progress], None]) -> Loaded:
         progress(Progress(1, "load", 43, 100))

@@ -1,0 +1,37 @@
+"""What a first answer would have to wait for, done behind the loading, while nobody waits. It knows no request."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from app.engine.limits import set_limits
+from model.errors import ModelError
+
+if TYPE_CHECKING:
+    from model import LanguageModel
+
+_USUAL = 8192
+"""Tokens of a conversation that memory is wired for."""
+
+
+def warm_up(loaded: "LanguageModel", hurried: Callable[[], bool]) -> None:
+    """Compile the template and, on a GPU, kernels, of the shapes that will come; then limit what MLX may wire.
+
+    Given up as soon as somebody is `hurried`: what is still cold then is warmed by them.
+    """
+    import mlx.core as mx
+
+    from model.allocation import grown
+    from model.tokenizer import Turn
+    from model.weights.precision import this_device
+
+    try:
+        prompt = loaded.prompt([Turn("user", "Hello")])
+    except ModelError:  # without a template, or with one that fails
+        prompt = [0]
+    if not this_device().gpu:
+        return  # nothing is compiled on a CPU: a first answer takes it as long as a second
+    session = loaded.session()
+    for _ in loaded.generation(session, prompt, loaded.traits.defaults, max_tokens=2, cancelled=hurried):
+        pass
+    kv_per_token = session.nbytes // grown(len(session))
+    set_limits(mx, mx.get_active_memory(), kv_per_token * min(loaded.traits.context, _USUAL))
