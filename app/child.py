@@ -1,8 +1,8 @@
 """A process of its own for work that is killed at any moment: it says in JSON lines how it goes.
 
-`speaking` is the side that waits, `serve` the process. Two messages are everyone's: `Failed`, which becomes a
-QuietlyError, and `Spoke`, which becomes a line of the ledger of connections. What libraries print goes to a log. It
-knows nothing of what the work is.
+`speaking` is the side that waits, `talking` the same for a process that is asked one thing after another, `serve` the
+process. Two messages are everyone's: `Failed`, which becomes a QuietlyError, and `Spoke`, which becomes a line of the
+ledger of connections. What libraries print goes to a log. It knows nothing of what the work is.
 """
 
 import asyncio
@@ -11,8 +11,9 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -26,6 +27,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1"}
 """The variable that keeps the Hub's client from speaking to anyone."""
 Said = TypeVar("Said", bound=msgspec.Struct)
 Say = Callable[[msgspec.Struct], None]
+Hear = Callable[[bytes], None]
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -40,6 +42,16 @@ class Spoke(msgspec.Struct, frozen=True, tag=True):
     connection: Connection
 
 
+@dataclass(frozen=True)
+class Talk(Generic[Said]):
+    """A process that is asked things."""
+
+    said: AsyncIterator[Said]
+    """What it says, as it comes."""
+    ask: Say
+    """Tells it something; one that has ended does not hear it."""
+
+
 @contextlib.asynccontextmanager
 async def speaking(
     module: str,
@@ -49,7 +61,21 @@ async def speaking(
     online: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AsyncIterator[Said]]:
-    """Run `python -m module arguments`; what it says, of these (tagged) `kinds`, as it comes.
+    """Run `python -m module arguments`; what it says, of these (tagged) `kinds`, as it comes. See `talking`."""
+    async with talking(module, arguments, *kinds, what=what, online=online, environment=environment) as talk:
+        yield talk.said
+
+
+@contextlib.asynccontextmanager
+async def talking(
+    module: str,
+    arguments: Sequence[str],
+    *kinds: type[Said],
+    what: str,
+    online: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Talk[Said]]:
+    """Run `python -m module arguments`, which says messages of these (tagged) `kinds` and is asked others.
 
     Only where it is `online` the Hub's client may speak in it, unless the person forbids that. Leaving the context
     kills the process, wherever it is. QuietlyError where it failed, or ended before its work (`what` names the work in
@@ -89,8 +115,12 @@ async def speaking(
         if code != 0:
             raise QuietlyError(f"{what} ended early (exit {code}): try again.")
 
+    def ask(message: msgspec.Struct) -> None:
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(message) + b"\n")
+
     try:
-        yield told()
+        yield Talk(told(), ask)
     finally:
         if process.returncode is None:
             end(process)
@@ -101,12 +131,13 @@ def serve(
     work: Callable[[Say], None],
     why: Callable[[BaseException], str],
     clear: Callable[[], None] = lambda: None,
+    hear: Hear = lambda line: None,
 ) -> None:
     """Do the work of this process, then end it; called by `main` of a module that `speaking` starts.
 
     `work` says its messages through what it is given, from any thread. What it raises is said as Failed: a QuietlyError
     as it is, the rest as `why` explains it. The process ends as soon as standard input does; `clear` then takes away
-    what nobody else will.
+    what nobody else will. What it is asked goes to `hear`, a line of JSON each, on a thread that does nothing else.
     """
     os.umask(0o077)  # whatever libraries create is the person's alone
     with os.fdopen(os.dup(1), "wb", buffering=0) as pipe:
@@ -117,7 +148,7 @@ def serve(
             with lock, contextlib.suppress(BrokenPipeError):  # nobody listens: standard input has ended too
                 pipe.write(msgspec.json.encode(message) + b"\n")
 
-        threading.Thread(target=_die_with_parent, args=(clear,), daemon=True).start()
+        threading.Thread(target=_die_with_parent, args=(clear, hear), daemon=True).start()
         try:
             work(say)
         except QuietlyError as error:
@@ -140,9 +171,10 @@ def tell_connections(say: Say, by: str, why: str) -> None:
     connections.ledger.listen(tell)
 
 
-def _die_with_parent(clear: Callable[[], None]) -> None:
-    while os.read(0, 1024):
-        pass
+def _die_with_parent(clear: Callable[[], None], hear: Hear) -> None:
+    with open(0, "rb", closefd=False) as asked:
+        for line in asked:
+            hear(line)
     clear()
     os._exit(1)
 
@@ -156,10 +188,10 @@ def _union(*kinds: type[Any]) -> Any:
 
 @contextlib.contextmanager
 def _log(name: str) -> Iterator[int]:
-    """Where the process's complaints go: one file, for its owner alone."""
+    """Where the process's complaints go: one file, for its owner alone. Two of a kind write behind each other."""
     try:
         folder = private_folder(paths().logs)
-        handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     except OSError as error:
         raise QuietlyError(f"{error.filename} cannot be made ({error.strerror}): free that place.") from None
     try:

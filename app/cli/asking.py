@@ -236,6 +236,8 @@ class _Answer:
             "first_token_seconds": round(finished.first_token_seconds, 4),
             "decode_seconds": round(finished.decode_seconds, 4),
             "tokens_per_second": round(finished.tokens_per_second, 2),
+            "drafted_tokens": finished.drafted_tokens,
+            "kept_tokens": finished.kept_tokens,
             "memory_bytes": finished.memory,
         }
 

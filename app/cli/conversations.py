@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from app import kept
 from app.carrying.tale import Branches, Format, Tale
 from app.chat.store import Conversation, Store
 from app.chat.text import one_line, visible
@@ -234,6 +235,7 @@ def delete(
             title = named(store.conversation(conversation).title)
             _make_sure(sure, f"Conversation {conversation}, “{title}”, with all its messages")
             store.delete(conversation)
+            kept.forget(paths().sessions, kept.session_of(conversation))
             print(f"Deleted conversation {conversation}, “{title}”.")
             return
         count = len(store.conversations())

@@ -9,7 +9,7 @@ import typer
 
 from app import __version__
 from app.chat.text import visible
-from app.cli import asking, conversations, fitting, inspecting, models, quantising, searching, settings
+from app.cli import asking, bench, conversations, fitting, inspecting, models, quantising, searching, settings
 from app.errors import QuietlyError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ models.models_app.command()(quantising.quantise)
 models.models_app.command()(searching.search)
 app.command()(inspecting.inspect)
 app.command()(inspecting.tokens)
+app.command()(bench.bench)
 app.command()(models.doctor)
 
 

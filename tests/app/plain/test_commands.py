@@ -9,8 +9,9 @@ import pytest
 from app.chat.store import GenerationSettings, Preset, Store, SystemPrompt
 from app.plain.commands import NAMES
 from app.plain.room import GivenUp
-from app.settings import Settings
+from app.settings import Settings, paths, private_folder
 from app.tui.actions import TYPED
+from tests.app.living import keep_read
 from tests.app.plain.conftest import Opener
 from tests.app.tui.window import LARGER, STARTER, converse
 
@@ -63,9 +64,18 @@ async def test_a_conversation_is_renamed_exported_deleted_and_comes_back(
         await talk.until("for good: ")
         assert "Deleted “Riga”." in await talk.hears("delete")
         assert made not in [record.id for record in store.conversations()]
+        assert f"conversation-{made}" in talk.pool.forgotten
         assert "One conversation was imported." in await talk.hears(f"/import {tmp_path / 'Riga.json'}")
         assert "one was here already" in await talk.hears(f"/import {tmp_path / 'Riga.md'}")
         assert "no export" in await talk.hears(f"/import {__file__}")
+
+
+async def test_what_models_have_read_goes_where_its_conversation_is_gone(talking: Opener, store: Store) -> None:
+    folder = private_folder(paths().sessions)
+    stays, strays = (keep_read(folder, number) for number in (converse(store, "Where is Riga?", "In the north."), 99))
+    async with talking():
+        pass
+    assert stays.exists() and not strays.exists()
 
 
 async def test_of_a_temporary_chat_nothing_is_written(talking: Opener, store: Store) -> None:

@@ -1,0 +1,5 @@
+"""How fast a model runs here, beside others who run it: measured in processes of their own, in turns, by our clocks.
+
+`messages` is what is asked and answered, `runner` who can be asked, `rounds` the turns and what comes of them,
+`telling` a table and a chart of it. Nothing here loads MLX but `measurer`, which is the process itself.
+"""
