@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from model import memory
-from model.allocation import chunk, memory_here
+from model.allocation import memory_here
+from model.choices import choices_for
 from model.config import Config, parse_config
+from model.facts import parameters
 from model.memory import BackEnd, KvBits, Taken
 
 ANSWER = 16
@@ -157,6 +159,7 @@ def _talk(shape: Shape) -> Measured:
     from model.sampling import Sampler, Sampling, token_id
     from model.session import Session, SessionOptions
     from model.weights.place import Placement
+    from model.weights.precision import this_device
     from model.weights.safetensors import shards
 
     config, gpu = shape.config, mx.default_device().type == mx.DeviceType.gpu
@@ -167,9 +170,13 @@ def _talk(shape: Shape) -> Measured:
         placement = Placement(network, config, shards(Path(folder)), "shape", bool(config.tie_word_embeddings))
         placement.fill(lambda done, total: None)
     network.eval()
+    choices = choices_for(gpu, this_device().architecture, parameters(config).total)
+    network.arrange(choices)
     weights, loading = mx.get_active_memory(), mx.get_peak_memory()
     packed = KVQuantisation(bits=shape.kv_bits) if shape.kv_bits else None
-    session = Session(network, SessionOptions(shape.context + 1, chunk(gpu), CacheOptions(packed)))
+    session = Session(
+        network, SessionOptions(shape.context + 1, choices.chunk, CacheOptions(packed), ahead=choices.ahead)
+    )
     sampler = Sampler(Sampling(temperature=0.7, top_p=0.9), config.vocab_size)
     reading = writing = 0
     for end in (128, *(int(share * shape.context) for share in TURNS)):
@@ -181,9 +188,11 @@ def _talk(shape: Shape) -> Measured:
         token = sampler(logits)
         mx.async_eval(token)
         for _ in range(ANSWER):
-            following = sampler(session.step(token))  # one ahead, as `Generation` does
-            mx.async_eval(following)
+            following = sampler(session.step(token))
+            if session.ahead:  # as `Generation` does
+                mx.async_eval(following)
             token_id(token)
+            mx.async_eval(following)
             token = following
         token_id(token)
         writing = max(writing, mx.get_peak_memory())

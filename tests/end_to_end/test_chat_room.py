@@ -24,6 +24,7 @@ def window(opened):
     assert window.ends() == 0
 
 
+@pytest.mark.soak
 def test_edit_answer_again_switch_find_and_look_into(window, places):
     window.type("What is the capital of Spain?" + ENTER)
     window.until("tok/s", gone="writing")

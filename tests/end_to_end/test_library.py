@@ -27,6 +27,7 @@ def to_the_library(window, words):
     window.until("models may take", f"Search the Hub for “{words}”")
 
 
+@pytest.mark.soak
 def test_a_model_is_found_fetched_used_and_deleted(opened, places, installation, hub):
     window = opened()
     window.until("Ask anything", "● starter", "0 connections")
@@ -87,6 +88,7 @@ def test_a_download_outlives_the_window(opened, places, installation, hub):
     assert again.ends() == 0
 
 
+@pytest.mark.soak
 def test_without_a_way_to_the_hub_everything_here_stays_usable(opened, installation, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     window = opened()
