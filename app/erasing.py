@@ -19,7 +19,7 @@ from app.chat.failures import explaining
 from app.chat.store import Store
 from app.settings import Paths
 
-_LOG = re.compile(r"(engine|crash)-.+\.(log|txt)|(download|asking|quantiser)\.log")
+_LOG = re.compile(r"(engine|crash)-.+\.(log|txt)|(download|asking|measurer|quantiser)\.log")
 _EDITED = re.compile(r"quietly-[a-z0-9_]{8}")
 """A folder in which a message lay while it was written in the person's own editor; a killed program leaves it."""
 

@@ -14,9 +14,9 @@ _USUAL = 8192
 
 
 def warm_up(loaded: "LanguageModel", hurried: Callable[[], bool]) -> None:
-    """Compile the template and, on a GPU, kernels, of the shapes that will come; then limit what MLX may wire.
+    """Compile the template and, on a GPU, limit what MLX may wire and compile kernels, of the shapes that will come.
 
-    Given up as soon as somebody is `hurried`: what is still cold then is warmed by them.
+    These are given up as soon as somebody is `hurried`: what is still cold then is warmed by them.
     """
     import mlx.core as mx
 
@@ -30,8 +30,9 @@ def warm_up(loaded: "LanguageModel", hurried: Callable[[], bool]) -> None:
         prompt = [0]
     if not this_device().gpu:
         return  # nothing is compiled on a CPU: a first answer takes it as long as a second
-    session = loaded.session()
+    weights, session = mx.get_active_memory(), loaded.session()
+    session.prefill(prompt[:1])  # whoever waits: it tells what a conversation takes, and has to be compiled anyway
+    kv_per_token = session.nbytes // grown(len(session))
+    set_limits(mx, weights, kv_per_token * min(loaded.traits.context, _USUAL))
     for _ in loaded.generation(session, prompt, loaded.traits.defaults, max_tokens=2, cancelled=hurried):
         pass
-    kv_per_token = session.nbytes // grown(len(session))
-    set_limits(mx, mx.get_active_memory(), kv_per_token * min(loaded.traits.context, _USUAL))

@@ -82,6 +82,15 @@ def test_a_link_to_a_folder_is_not_followed(places: Paths, tmp_path: Path) -> No
     assert [file.file for file in left(places)] == []
 
 
+@pytest.mark.parametrize("log", ["engine-1.log", "download.log", "asking.log", "measurer.log", "quantiser.log"])
+def test_every_log_goes(places: Paths, log: str) -> None:
+    places.logs.mkdir(mode=0o700, parents=True)
+    (places.logs / log).touch()
+    with Store.open(places.database) as store:
+        erase_everything(places, store)
+    assert not (places.logs / log).exists()
+
+
 def test_nothing_goes_where_an_answer_is_being_written(places: Paths) -> None:
     with Store.open(places.database) as store:
         made = write_everywhere(store, MARKER)

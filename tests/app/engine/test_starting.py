@@ -16,6 +16,7 @@ from app.engine.client import Engine, EngineError
 from app.engine.policy import Appraisal
 from app.engine.pool import Pool
 from app.engine.protocol import ChatMessage, Embeddings, EmbeddingsFound, Finished, Generate, Load, Loaded, Reply
+from app.engine.warming import warm_up
 from app.engine.worker import Worker
 from app.settings import Paths
 from model.language_model import LanguageModel
@@ -231,3 +232,13 @@ def test_whoever_asks_while_an_engine_warms_up_need_not_wait_for_it(worker, tiny
     worker.tell(Generate(2, session="a", messages=(ChatMessage("user", "hello"),), max_tokens=2))
     asked.set()
     assert worker.hear(Finished).completion_tokens == 2 and gave_way.is_set()
+
+
+def test_memory_is_wired_for_a_conversation_also_where_warming_up_is_given_up(tiny, monkeypatch, on_a_gpu):
+    wired: list[int] = []
+    monkeypatch.setattr("app.engine.warming.set_limits", lambda mx, weights, kv: wired.append(kv))
+    loaded = model.load(tiny)
+    warm_up(loaded, hurried=lambda: True)
+    session = loaded.session()
+    session.prefill(list(range(loaded.traits.context - 1)))
+    assert wired == [session.nbytes]
