@@ -14,6 +14,7 @@ from model.allocation import CAPACITY_STEP, SNAPSHOT_BYTES, SNAPSHOTS
 from model.cache import CacheOptions, FullCache, LayerCache, RotatingCache, Snapshot, rewind
 from model.errors import ModelError
 from model.network import Network
+from model.prefix import shared_prefix
 from model.sampling import token_id
 
 Progress = Callable[[int, int], None]
@@ -125,9 +126,7 @@ class Session:
 
     def shared_prefix(self, tokens: Sequence[int]) -> int:
         """How many tokens at the start of `tokens` are in the caches already."""
-        held = self._known()
-        limit = min(len(held), len(tokens))
-        return next((index for index in range(limit) if held[index] != tokens[index]), limit)
+        return shared_prefix(self._known(), tokens)
 
     # --- reading ---
 

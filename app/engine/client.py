@@ -46,6 +46,7 @@ from app.engine.protocol import (
 from app.errors import QuietlyError
 from app.settings import Paths, private_folder
 from model.choices import Choices
+from model.prefix import shared_prefix
 
 PATIENCE = 20.0
 """Seconds. A prompt is rendered, and a count made, within this time, or the worker is stuck and is killed."""
@@ -157,7 +158,7 @@ class Engine:
         EngineError("context") where they would be refused. What is counted again and again while something is typed
         crosses once.
         """
-        same = 0 if session is None else _shared(self._counted, messages)
+        same = 0 if session is None else shared_prefix(self._counted, messages)
         async with self._asking(
             lambda id: Count(id, tuple(messages[same:]), session=session, reading=reading or Reading(), same=same)
         ) as request:
@@ -331,12 +332,6 @@ class Pending:
         if isinstance(reply, Failed):
             raise EngineError(reply.kind, reply.sentence)
         return reply
-
-
-def _shared(some: Sequence[ChatMessage], others: Sequence[ChatMessage]) -> int:
-    """How many messages both begin with."""
-    pairs = enumerate(zip(some, others, strict=False))
-    return next((index for index, (one, other) in pairs if one != other), min(len(some), len(others)))
 
 
 def _new_log(folder: Path) -> Path:

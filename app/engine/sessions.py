@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from app import kept
 from app.engine.protocol import SCRATCH, Keeping
 from model.errors import ModelError
+from model.prefix import shared_prefix
 
 if TYPE_CHECKING:
     from model import LanguageModel, Session
@@ -207,9 +208,3 @@ class Sessions:
 def _reason(error: ModelError | OSError) -> str:
     """For the log, without a path: it is the person's."""
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
-
-
-def shared_prefix(some: Sequence[int], others: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    limit = min(len(some), len(others))
-    return next((index for index in range(limit) if some[index] != others[index]), limit)

@@ -13,8 +13,9 @@ import model
 from app import kept
 from app.engine import sessions as keeper
 from app.engine.protocol import SCRATCH, Keeping
-from app.engine.sessions import Pace, Sessions, shared_prefix
+from app.engine.sessions import Pace, Sessions
 from app.settings import private_folder
+from model.prefix import shared_prefix
 from tests.checkpoints import random_checkpoint
 
 GIB = 1 << 30
