@@ -1,17 +1,21 @@
-"""Products with a single row, which are most of what a CPU computes for a token.
+"""Products with a single row, which are most of what a CPU computes for a token, and with many, which are a prompt's.
 
 OpenBLAS puts a matrix into another order before it multiplies by it, also where the other side is one row, and so moves
 far more bytes than the matrix has. Its kernels for small matrices read them where they lie: one core then takes in as
 much as the memory gives (tests/benchmarks/LOG.md). So where it has such kernels, a large matrix is taken in small
-pieces. It knows arrays, no layers.
+pieces. Packed matrices are multiplied as they are by a few rows, and unpacked once for many where that pays
+(`model.choices`). It knows arrays, no layers.
 """
 
 import ctypes
 import re
 from functools import cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+
+from model.choices import NEVER
 
 _SMALL = 1 << 18
 """Numbers of a piece: OpenBLAS takes up to a million for small, and shares out more than this among threads, which
@@ -30,6 +34,46 @@ class Linear(nn.Linear):
             return super().__call__(x)
         result = times(x, self.weight)
         return result + self.bias if "bias" in self else result
+
+    def to_quantized(
+        self, group_size: int | None = None, bits: int | None = None, mode: str = "affine", quantize_input: bool = False
+    ) -> nn.Module:
+        if quantize_input:
+            both: nn.Module = super().to_quantized(group_size, bits, mode, quantize_input)
+            return both
+        settings: dict[str, Any] = {"group_size": group_size, "bits": bits, "mode": mode}
+        packed: Packed = Packed.from_linear(self, **settings)
+        return packed
+
+
+class Packed(nn.QuantizedLinear):
+    """MLX's own, unpacked for a product with many rows."""
+
+    unpack = NEVER
+    """How many those are; `unpacked_from` says it."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if x.size < self.unpack * x.shape[-1]:
+            result: mx.array = super().__call__(x)
+            return result
+        weight = mx.dequantize(
+            self.weight,
+            self.scales,
+            self.get("biases"),
+            group_size=self.group_size,
+            bits=self.bits,
+            mode=self.mode,
+            dtype=x.dtype,
+        )
+        product = x @ weight.T
+        return product + self.bias if "bias" in self else product
+
+
+def unpacked_from(network: nn.Module, rows: int) -> None:
+    """Let the packed matrices of `network` be unpacked for products with so many rows."""
+    for module in network.modules():
+        if isinstance(module, Packed):
+            module.unpack = rows
 
 
 class Embedding(nn.Embedding):

@@ -34,7 +34,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 PROMPTS = (512, 4096)
 ANSWER = 256
-ROUNDS = 3
+ROUNDS = 7
 CLEAR = 0.125
 """By how much the best logit must lead for the choice to be clear: by as much bfloat16 itself is off."""
 

@@ -26,6 +26,22 @@ def test_a_cpu_compiles_nothing() -> None:
     assert not choices_for(False, "", MODELS["0.5B"]).compiled
 
 
+@pytest.mark.parametrize("architecture", GPUS)
+def test_without_attention_more_is_read_at_once_on_a_cpu_and_no_more_on_a_gpu(architecture: str) -> None:
+    for parameters in MODELS.values():
+        on_cpu, on_gpu = (
+            [choices_for(gpu, architecture, parameters, recurrent).chunk for recurrent in (False, True)]
+            for gpu in (False, True)
+        )
+        assert on_cpu[1] > on_cpu[0] and on_gpu[1] <= on_gpu[0]
+
+
+def test_large_models_and_those_of_a_gpu_that_unpacks_in_its_kernels_compute_their_own_way() -> None:
+    small, large = (choices_for(True, "sm_90", MODELS[size]) for size in ("0.5B", "7B"))
+    assert small.joint and not large.joint
+    assert large.unpack < choices_for(True, "applegpu_g16d", MODELS["7B"]).unpack
+
+
 @pytest.mark.parametrize("gpu", [True, False])
 def test_a_variant_differs_in_one_thing(gpu: bool) -> None:
     chosen = choices_for(gpu, "applegpu_g15c" if gpu else "", MODELS["0.5B"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.layers import products
-from model.layers.products import Embedding, Linear, has_small_kernels, times
+from model.layers.products import Embedding, Linear, Packed, has_small_kernels, times, unpacked_from
 
 
 def random(seed: int, *shape: int) -> mx.array:
@@ -58,6 +58,24 @@ def test_a_linear_map_is_mlx_s_own_and_is_quantised_like_it(bias):
     packed = [nn.QuantizedLinear.from_linear(each, 64, 4) for each in (ours, theirs)]
     assert mx.array_equal(*(each(random(1, 1, 1, 256)) for each in packed))
     assert isinstance(ours.to_quantized(64, 4), nn.QuantizedLinear)
+
+
+@pytest.mark.parametrize(("mode", "group_size", "bits"), [("affine", 64, 4), ("affine", 32, 8), ("mxfp4", 32, 4)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_packed_matrix_is_unpacked_for_many_rows_only_and_gives_the_same(monkeypatch, mode, group_size, bits, bias):
+    packed = Linear(256, 96, bias=bias).to_quantized(group_size, bits, mode)
+    rows = [random(rows, 2, rows, 256) for rows in (4, 5)]
+    expected = [packed(x) for x in rows]
+    unpacked_from(nn.Sequential(packed), 9)
+    shapes = []
+    dequantize = mx.dequantize
+    monkeypatch.setattr(
+        mx, "dequantize", lambda *args, **more: shapes.append(args[0].shape) or dequantize(*args, **more)
+    )
+    for x, theirs, times_unpacked in zip(rows, expected, (0, 1), strict=True):
+        assert np.allclose(np.array(packed(x)), np.array(theirs), atol=1e-4)
+        assert len(shapes) == times_unpacked
+    assert type(packed) is Packed
 
 
 def test_an_embedding_is_mlx_s_own_both_ways():
