@@ -37,23 +37,10 @@ class Snapshot:
 
 
 class LayerCache(Protocol):
-    """The cache of one layer. Keys and values are (batch, kv_heads, length, head_dim)."""
+    """What one layer holds of a conversation, as a session wants it."""
 
     offset: int
     """Tokens seen so far; the position of the next one."""
-
-    def append(self, rows: mx.array) -> Fetched:
-        """Append rows (batch, 2 kv_heads, length, head_dim), the heads of the keys first, and return the keys and
-        values that the new positions may look at, oldest first."""
-
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
-        """The same for keys and values that come by themselves, as mlx-lm's models ask."""
-
-    def make_mask(self, length: int, return_array: bool = False, window_size: int | None = None) -> Mask:
-        """The mask for `length` new tokens over what `update_and_fetch` will return for them. Ask before updating.
-
-        `window_size` narrows it further; with `return_array` the causal mask is booleans too. mlx-lm's models ask so.
-        """
 
     @property
     def state(self) -> Any:
@@ -86,6 +73,23 @@ class LayerCache(Protocol):
 
     def load(self, numbers: Mapping[str, int], arrays: Mapping[str, mx.array]) -> None:
         """Become the cache that was dumped. KeyError or ValueError where the parts are not all there or do not fit."""
+
+
+class AttentionCache(LayerCache, Protocol):
+    """The same for a layer with attention. Keys and values are (batch, kv_heads, length, head_dim)."""
+
+    def append(self, rows: mx.array) -> Fetched:
+        """Append rows (batch, 2 kv_heads, length, head_dim), the heads of the keys first, and return the keys and
+        values that the new positions may look at, oldest first."""
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
+        """The same for keys and values that come by themselves, as mlx-lm's models ask."""
+
+    def make_mask(self, length: int, return_array: bool = False, window_size: int | None = None) -> Mask:
+        """The mask for `length` new tokens over what `update_and_fetch` will return for them. Ask before updating.
+
+        `window_size` narrows it further; with `return_array` the causal mask is booleans too. mlx-lm's models ask so.
+        """
 
 
 class ForeignCache:

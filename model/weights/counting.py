@@ -1,4 +1,4 @@
-"""How many weights the tensors of a checkpoint hold, from the headers of its files. It knows no MLX."""
+"""What the tensors of a checkpoint tell by their names and shapes, from the headers of its files. It knows no MLX."""
 
 import math
 from collections.abc import Mapping
@@ -6,6 +6,14 @@ from pathlib import Path
 
 from model.config import Quantization
 from model.weights.safetensors import TensorInfo
+
+HEADS = ("lm_head.weight", "head.weight")
+"""What the head is called, by Hugging Face and by RWKV's author."""
+
+
+def has_head(files: Mapping[Path, Mapping[str, TensorInfo]]) -> bool:
+    """Whether a head is stored; where none is, the embedding is it, whatever a configuration says."""
+    return any(head in tensors for tensors in files.values() for head in HEADS)
 
 
 def weight_count(files: Mapping[Path, Mapping[str, TensorInfo]], quantization: Quantization | None) -> int:

@@ -5,8 +5,8 @@ Its vocabulary, the ids of special tokens and the chat template, next to the sha
 
 from typing import Any
 
+from model.backends import read_library
 from model.errors import ModelError
-from model.tokenizer import read_backend
 from model.weights.gguf_header import Header
 from model.weights.gguf_tokenizer import Vocabulary, tokenizer_json
 
@@ -20,7 +20,7 @@ def settings_of(header: Header, config: dict[str, Any]) -> dict[str, Any]:
         raise ModelError(f"{path} has {len(tokens)} tokens and weights for {rows}; download it again")
     text = tokenizer_json(path, vocabulary)
     try:
-        read_backend(text)
+        read_library(text)
     except ValueError as error:
         raise ModelError(f"{path} has a damaged vocabulary ({error}); download it again") from None
 

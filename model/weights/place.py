@@ -1,12 +1,16 @@
 """Stored tensors to the parameters of one of our networks: each has its place and shape before any is read.
 
-What a device computes badly is changed on the way in. It knows no architecture by name.
+A network may know tensors by other names than its own (`alias`), and keep some of its numbers in float32 whatever the
+rest is computed in (`cast_predicate`, by mlx-lm's name for it). What a device computes badly is changed on the way in.
+It knows no architecture by name.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -22,6 +26,22 @@ Files = Mapping[Path, Mapping[str, TensorInfo]]
 """For each file of a checkpoint what its header says it holds."""
 
 _FLOATS = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
+
+
+class Alias(NamedTuple):
+    """What a stored tensor is in one of our networks."""
+
+    name: str
+    transposed: bool = False
+    """Whether it is stored with its two axes in the other order."""
+
+
+def _itself(tensor: str) -> Alias | None:
+    return Alias(tensor)
+
+
+def _any(path: str) -> bool:
+    return True
 
 
 class Placement:
@@ -45,8 +65,15 @@ class Placement:
         self._config = config
         self._files = files
         self._name = name
-        self._stored = {tensor: info for file in files.values() for tensor, info in file.items()}
-        parameters = dict(tree_flatten(network.parameters()))
+        self._alias: Callable[[str], Alias | None] = getattr(network, "alias", _itself)
+        self._castable: Callable[[str], bool] = getattr(network, "cast_predicate", _any)
+        self._stored = {
+            alias.name: replace(info, shape=tuple(reversed(info.shape))) if alias.transposed else info
+            for file in files.values()
+            for tensor, info in file.items()
+            if (alias := self._alias(tensor)) is not None
+        }
+        parameters: dict[str, mx.array] = dict(tree_flatten(network.parameters()))
         self._wanted = self._checked_names(parameters)
         self._refuse_strangers(tied)
         dense_bytes = sum(parameter.size * 4 for parameter in parameters.values())
@@ -71,10 +98,8 @@ class Placement:
 
     def place_unread(self) -> None:
         """Put all tensors into the network as they are stored, still on disk: for what reads them one by one."""
-        for path, tensors in self._files.items():
-            lazy = _open(path, self._name)
-            wanted = [(tensor, lazy[tensor]) for tensor in tensors if tensor in self._wanted]
-            self._network.load_weights(wanted, strict=False)
+        for path in self._files:
+            self._network.load_weights(list(self._opened(path).items()), strict=False)
 
     def _read(self, dtype: mx.Dtype, progress: Progress) -> None:
         arrivals = Arrivals(self._name, sum(self._stored[tensor].nbytes for tensor in self._wanted), progress)
@@ -90,8 +115,9 @@ class Placement:
         quantization = self._config.quantization
         return quantization.of(module) if quantization and f"{module}.scales" in self._stored else None
 
-    def _checked_names(self, parameters: Mapping[str, mx.array]) -> set[str]:
-        wanted: set[str] = set()
+    def _checked_names(self, parameters: Mapping[str, mx.array]) -> dict[str, tuple[int, ...]]:
+        """The tensors that are wanted, and their shapes."""
+        wanted: dict[str, tuple[int, ...]] = {}
         for place, parameter in parameters.items():
             module, _, kind = place.rpartition(".")
             packing = self._packing(module)
@@ -104,22 +130,23 @@ class Placement:
                     shapes[f"{module}.biases"] = groups
             for tensor, shape in shapes.items():
                 self._check(tensor, shape)
-            wanted |= shapes.keys()
+            wanted |= shapes
         return wanted
 
     def _check(self, tensor: str, shape: tuple[int, ...]) -> None:
         if tensor not in self._stored:
             raise ModelError(f"{self._name}: the weights have no {tensor}; download the model again.")
         found = tuple(self._stored[tensor].shape)
-        if found != shape:
+        axes, wanted = ([length for length in lengths if length != 1] for lengths in (found, shape))
+        if axes != wanted and [math.prod(axes)] != wanted:  # a vector may be stored in rows, as mlx-lm does a head's
             raise ModelError(
                 f"{self._name}: {tensor} has the shape {list(found)} where config.json asks for {list(shape)}; "
                 "the two files do not belong together, download the model again."
             )
 
     def _refuse_strangers(self, tied: bool) -> None:
-        for tensor in sorted(self._stored.keys() - self._wanted):
-            spare = tensor.endswith(".rotary_emb.inv_freq") or (tied and tensor.startswith("lm_head."))
+        for tensor in sorted(self._stored.keys() - self._wanted.keys()):
+            spare = tensor.endswith(".rotary_emb.inv_freq") or (tied and tensor.startswith(("lm_head.", "head.")))
             if not spare:
                 raise ModelError(
                     f"{self._name}: the weights hold {tensor[:120]}, which a {self._config.model_type} model of this "
@@ -144,7 +171,7 @@ class Placement:
 
         The largest come first: what changing one takes beside it then stands beside an empty network, not a full one.
         """
-        lazy = {tensor: array for path in self._files for tensor, array in _open(path, self._name).items()}
+        lazy = {tensor: array for path in self._files for tensor, array in self._opened(path).items()}
         for tensor in sorted(self._wanted, key=lambda tensor: (-self._stored[tensor].nbytes, tensor)):
             module, _, kind = tensor.rpartition(".")
             packing = self._packing(module) if self._unpack else None
@@ -161,13 +188,21 @@ class Placement:
                     size += self._stored[part].nbytes
                 array = unpacked(array, companions, packing, dtype)
             if mx.issubdtype(array.dtype, mx.floating):
-                array = array.astype(dtype)
+                array = array.astype(dtype if self._castable(tensor) else mx.float32)
             yield tensor, array, size
 
     def _again(self, tensor: str) -> mx.array:
         """A tensor by itself, unread, from whichever file has it."""
-        path = next(path for path, tensors in self._files.items() if tensor in tensors)
-        return _open(path, self._name)[tensor]
+        return next(tensors[tensor] for path in self._files if tensor in (tensors := self._opened(path)))
+
+    def _opened(self, path: Path) -> dict[str, mx.array]:
+        """The tensors of a file that have a place, by our names and in our shapes, unread."""
+        found: dict[str, mx.array] = {}
+        for tensor, array in _open(path, self._name).items():
+            if (alias := self._alias(tensor)) is not None and alias.name in self._wanted:
+                ordered = array.T if alias.transposed else array
+                found[alias.name] = ordered.reshape(self._wanted[alias.name])
+        return found
 
 
 def unpacked(

@@ -2,8 +2,8 @@
 
 Known of the devices: MLX's CPU back end is slow in anything but float32; Apple's M1 and M2 have no bfloat16 in hardware
 and take a third longer in it than in float16; float16 ends at 65,504, which some models exceed on the inside although
-their weights do not. So float16 is tried before it is trusted. It knows no architecture by name but that one family of
-published float16 files that must not be run as stored.
+their weights do not. So float16 is tried before it is trusted. It knows no architecture by name but those of which
+float16 files were published that must not be run as stored.
 """
 
 import math
@@ -67,8 +67,10 @@ def choose(stored: mx.Dtype, model_type: str, device: Device, asked: NumberType 
 
     ModelError "request" where `asked` is no number type.
     """
-    fragile = stored != mx.float16 or model_type == "qwen2"
+    fragile = stored != mx.float16 or model_type in ("qwen2", "rwkv")
     # Qwen2: published as float16 too, though queries times keys overflow in its last layers (QwenLM/Qwen3#761, #826).
+    # RWKV-4 likewise, though what passes from layer to layer overflows unless it is halved on the way: `rescale_every`,
+    # which is not done here.
     if asked is not None:
         if asked not in get_args(NumberType):
             raise ModelError(f"{asked!r} is no number type; choose {', '.join(get_args(NumberType))}.", "request")

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import Config, LayerQuantization, model_type, parse_config, read_config, with_window
+from model.config import (
+    Config,
+    LayerQuantization,
+    Rwkv7Config,
+    TransformerConfig,
+    model_type,
+    parse_config,
+    read_config,
+    with_window,
+)
 from model.errors import ModelError
 
 QWEN: dict[str, object] = {
@@ -331,7 +340,7 @@ def test_what_must_be_there_is_named_when_it_is_not() -> None:
 
 
 def test_other_architectures_are_named_not_guessed() -> None:
-    assert refusal(model_type="rwkv7").kind == "unsupported"
+    assert refusal(model_type="mamba2").kind == "unsupported"
     assert refusal(model_type=ABSENT).kind == "checkpoint"
     assert refusal(model_type=7).kind == "checkpoint"
     assert refusal(hidden_act="gelu").kind == "unsupported"
@@ -388,12 +397,15 @@ json_values = st.recursive(
 KEYS = st.sampled_from(
     [
         *QWEN,
+        "head_dim",
+        "value_dim",
+        "a_low_rank_dim",
+        "hidden_ratio",
         "rope_scaling",
         "rope_parameters",
         "layer_types",
         "quantization",
         "quantization_config",
-        "head_dim",
         "dtype",
     ]
 )
@@ -402,18 +414,55 @@ KEYS = st.sampled_from(
 @settings(deadline=None)
 @given(
     changes=st.dictionaries(KEYS, json_values, max_size=4),
-    kind=st.sampled_from(["qwen2", "llama", "mistral"]),
+    kind=st.sampled_from(["qwen2", "llama", "mistral", "rwkv", "rwkv7"]),
 )
 def test_whatever_a_config_says_it_is_read_or_refused(changes: dict[str, object], kind: str) -> None:
     try:
-        config = parse_config({**QWEN, "model_type": kind, **changes}, "x")
+        config = parse_config({**QWEN, "model_type": kind, "hidden_act": None, **changes}, "x")
     except ModelError as error:
         assert str(error).startswith("x: ") and len(str(error)) < 300 and str(error).isprintable()
-    else:
+        return
+    hash(config)
+    assert config.trained <= config.context
+    if isinstance(config, TransformerConfig):
         assert config.num_attention_heads % config.num_key_value_heads == 0
         assert len(config.layer_windows) == config.num_hidden_layers
         assert all(window is None or window >= 1 for window in config.layer_windows)
-        hash(config)
+    if isinstance(config, Rwkv7Config):
+        assert config.num_heads * config.head_dim == config.hidden_size
+
+
+RWKV7: dict[str, object] = {"model_type": "rwkv7", "hidden_size": 2560, "num_hidden_layers": 32, "vocab_size": 65536}
+
+
+def test_what_an_rwkv_7_leaves_out_follows_from_its_width() -> None:
+    """As in flash-linear-attention, which writes null where it does."""
+    config = parse_config({**RWKV7, "a_low_rank_dim": None, "hidden_ratio": 3.51}, "rwkv7")
+    assert isinstance(config, Rwkv7Config)
+    ranks = config.decay_low_rank_dim, config.a_low_rank_dim, config.v_low_rank_dim, config.gate_low_rank_dim
+    assert ranks == (128, 128, 96, 256)
+    assert (config.intermediate_size, config.num_heads, config.head_dim) == (8992, 40, 64)
+    wide = parse_config({**RWKV7, "head_dim": 128, "v_low_rank_dim": 7}, "rwkv7")
+    assert isinstance(wide, Rwkv7Config)
+    assert (wide.decay_low_rank_dim, wide.v_low_rank_dim, wide.gate_low_rank_dim) == (256, 7, 256)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_act": "silu"}, {"norm_first": False}, {"attn": {"layers": [1], "num_heads": 4}}]
+)
+def test_an_rwkv_7_of_another_kind_is_not_opened_as_the_usual_one(changes: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match="of another kind") as caught:
+        parse_config({**RWKV7, **changes}, "rwkv7")
+    assert caught.value.kind == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"head_dim": 96}, "hidden_size"), ({"num_heads": 39}, "num_heads"), ({"value_dim": 64}, "v")],
+)
+def test_heads_that_an_rwkv_7_cannot_have_are_refused(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(ModelError, match=f"config.json has {field}"):
+        parse_config({**RWKV7, **changes}, "rwkv7")
 
 
 def test_reading_a_config_loads_no_mlx() -> None:
