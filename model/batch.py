@@ -41,7 +41,10 @@ def answers(
         )
     samplers = [
         Sampler(
-            replace(sampling, seed=None if sampling.seed is None else sampling.seed + row), traits.vocabulary, prompt
+            replace(sampling, seed=None if sampling.seed is None else sampling.seed + row),
+            traits.vocabulary,
+            prompt,
+            uncounted=language_model.uncounted,
         )
         for row in range(count)
     ]

@@ -8,21 +8,24 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from model import qwen2
+from model import pangu_pi, qwen2, rwkv4, rwkv7
 from model.cache import CacheOptions, ForeignCache, FullCache, RotatingCache
 from model.choices import Choices
-from model.config import Config
 from model.errors import ModelError
 
-OURS: Mapping[str, Callable[[Config], nn.Module]] = MappingProxyType(
+OURS: Mapping[str, Callable[[Any], nn.Module]] = MappingProxyType(
     {
         "qwen2": qwen2.Model,
         "qwen3": qwen2.Model,
         "llama": qwen2.Model,
         "mistral": qwen2.Model,
+        "PanguEmbedded": qwen2.Model,
+        "pangu_pi": pangu_pi.Model,
+        "rwkv": rwkv4.Model,
+        "rwkv7": rwkv7.Model,
     }
 )
-"""The architectures of this library, by the `model_type` that a checkpoint names."""
+"""The architectures of this library, by the `model_type` that a checkpoint names. Each takes its own `Config`."""
 
 
 class MlxLmNetwork(nn.Module):

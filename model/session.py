@@ -174,8 +174,11 @@ class Session:
             self._restore(last)
             return last.logits
         wanted = min(shared, len(tokens) - 1)  # at least one token has to be read, for its logits
-        if rewind(self._caches, len(self) - wanted):
+        back = len(self) - wanted
+        if rewind(self._caches, back):
             self._cut(wanted)
+            if back == 1 and wanted == shared:
+                self._mark()  # the same, but for the token that ended it
             return None
         for mark in reversed(usable):
             if mark.position <= wanted:

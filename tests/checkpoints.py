@@ -34,9 +34,13 @@ def write_checkpoint(folder: Path, config: dict[str, Any], weights: dict[str, mx
 
 def golden_checkpoint(case: str, folder: Path) -> Path:
     """The golden model `case` with its weights made by their recipe (tests/golden/README.md)."""
-    recipes = json.loads((GOLDEN / case / "weights.json").read_text())
-    weights = {name: mx.array(_draw(recipe)) for name, recipe in recipes.items()}
+    weights = {name: mx.array(array) for name, array in golden_weights(case).items()}
     return write_checkpoint(folder, json.loads((GOLDEN / case / "config.json").read_text()), weights)
+
+
+def golden_weights(case: str) -> dict[str, np.ndarray]:
+    recipes = json.loads((GOLDEN / case / "weights.json").read_text())
+    return {name: _draw(recipe) for name, recipe in recipes.items()}
 
 
 def _draw(recipe: dict[str, Any]) -> np.ndarray:
@@ -47,7 +51,7 @@ def _draw(recipe: dict[str, Any]) -> np.ndarray:
 
 
 def random_checkpoint(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """A checkpoint of the Qwen2 shape with random weights; `changes` go over `TINY_QWEN2`."""
+    """A checkpoint of the Qwen2 shape with random weights; `changes` go over `TINY_QWEN2`, another `model_type` too."""
     config = {**TINY_QWEN2, **changes}
     random = np.random.RandomState(seed)
     weights = {name: mx.array(_initial(name, parameter.shape, random)) for name, parameter in _parameters(config)}
@@ -66,7 +70,8 @@ def _parameters(config: dict[str, Any]) -> list[tuple[str, mx.array]]:
 
 
 def _initial(name: str, shape: tuple[int, ...], random: np.random.RandomState) -> np.ndarray:
-    offset = 1.0 if "norm" in name else 0.0
+    norm = ("norm" in name or "ln" in name) and name.endswith("weight")
+    offset = 1.0 if norm else 0.5 if "time_mix" in name else 0.0
     return (offset + 0.25 * random.standard_normal(shape)).astype(np.float32)
 
 
@@ -96,9 +101,14 @@ def reciting_checkpoint(folder: Path, *pieces: bytes, template: str = CHATML, **
     spelled = ["".join(BYTE_CHARACTERS[byte] for byte in piece) for piece in pieces]
     _let_it_speak(folder, template, [text for text in spelled if len(text) > 1])
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
-    size, width = len(vocabulary) + 2, 320
-    end = size - 1
+    end = len(vocabulary) + 1
     order = [vocabulary[BYTE_CHARACTERS[ord("\n")]], *(vocabulary[text] for text in spelled), end]
+    return recite(folder, order, end + 1, end, **changes)
+
+
+def recite(folder: Path, order: list[int], size: int, end: int, **changes: Any) -> Path:
+    """Write a network in which each token of `order` is followed by the next, greedily, and every other by `end`."""
+    width = 320
     shape = {"vocab_size": size, "hidden_size": width, "num_hidden_layers": 1, "tie_word_embeddings": False}
     config = {**TINY_QWEN2, **shape, "max_position_embeddings": 4096, **changes}
     embedding, head = np.zeros((2, size, width), np.float32)

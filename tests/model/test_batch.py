@@ -21,6 +21,9 @@ SHAPES = {
     "qwen3": {"model_type": "qwen3", "head_dim": 8},
     "llama": {"model_type": "llama"},
     "mistral": {"model_type": "mistral", "sliding_window": 5},
+    "pangu_pi": {"model_type": "pangu_pi", "shortcut_reduction": 4},
+    "rwkv4": {"model_type": "rwkv"},
+    "rwkv7": {"model_type": "rwkv7", "head_dim": 8},
 }
 MODELS: dict[str, model.LanguageModel] = {}
 

@@ -34,3 +34,11 @@ def test_only_a_gpu_that_reads_a_prompt_is_waited_for(
     assert [any(one is state for one in queued) for state in states] == (
         [(place + 1) % LAYERS_AT_ONCE == 0 for place in range(len(states))] if waits else [False] * len(states)
     )
+
+
+@pytest.mark.parametrize(("length", "first"), [(64, True), (1, False)])
+def test_what_a_layer_leaves_behind_comes_before_what_it_gives_out(length: int, first: bool) -> None:
+    mx.clear_cache()
+    before, left = mx.get_active_memory(), mx.zeros((1 << 18,)) + 1
+    mx.eval(Pace(length, gpu=False)(mx.zeros((1, length, 8)) + 1, left))
+    assert (mx.get_active_memory() - before >= left.nbytes) == first

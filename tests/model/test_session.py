@@ -7,6 +7,7 @@ import pytest
 import model
 from model import KVQuantisation, ModelError
 from model.cache import CacheOptions, RotatingCache
+from model.config import UNBOUNDED
 from model.session import Cancelled, SessionOptions
 from tests.checkpoints import random_checkpoint
 
@@ -179,6 +180,13 @@ def test_other_limits_leave_what_is_held(hybrid):
     with pytest.raises(ModelError, match="context holds 60"):
         session.prefill(prompt)
     assert len(session) == 60
+
+
+def test_what_has_no_limit_rolls_by_itself(tmp_path):
+    endless = model.load(random_checkpoint(tmp_path / "rwkv", model_type="rwkv7", head_dim=16))
+    options = endless.session(context=32, rolling=True).options
+    assert options.caches.rolling_window is None and options.context == UNBOUNDED
+    assert endless.session(context=32).context == 32
 
 
 def test_a_rolling_conversation_goes_on_past_its_context_up_to_the_trained_length(hybrid):

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import model
 from model import KVQuantisation, LanguageModel
-from model.cache import CacheOptions, RotatingCache, Snapshot
+from model.cache import CacheOptions, RecurrentCache, RotatingCache, Snapshot
 from model.session import Cancelled, SessionOptions
 from tests.checkpoints import random_checkpoint
 
@@ -22,6 +22,11 @@ SHAPES = {
     "hybrid": {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": 6},
     "sliding, multi-query": {"max_window_layers": 0, "sliding_window": 3, "num_key_value_heads": 1},
     "window of one": {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 1},
+    "pangu_pi": {"model_type": "pangu_pi", "shortcut_reduction": 4},
+}
+RECURRENT = {
+    "rwkv4": {"model_type": "rwkv", "attention_hidden_size": 32},
+    "rwkv7": {"model_type": "rwkv7", "head_dim": 16},
 }
 OPTIONS = {
     "as they come": CacheOptions(slack=4),
@@ -37,7 +42,7 @@ MODELS: dict[str, LanguageModel] = {}
 @pytest.fixture(scope="module", autouse=True)
 def models(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("machine")
-    for seed, (name, changes) in enumerate(SHAPES.items()):
+    for seed, (name, changes) in enumerate({**SHAPES, **RECURRENT}.items()):
         MODELS[name] = model.load(shaped(folder / str(seed), seed, changes))
 
 
@@ -116,6 +121,14 @@ class OnlySlidingLayers(SessionMachine):
         self.begin("sliding, multi-query", "as they come", chunk, marks)
 
 
+class OnlyStates(SessionMachine):
+    """The same where nothing can be taken back, and all that is gone back to is what was kept."""
+
+    @initialize(shape=st.sampled_from(sorted(RECURRENT)), chunk=st.integers(1, 9), marks=st.integers(0, 5))
+    def open(self, shape: str, chunk: int, marks: int) -> None:
+        self.begin(shape, "as they come", chunk, marks)
+
+
 def run(examples: int, machine: type[SessionMachine] = SessionMachine, **more: Any) -> None:
     run_state_machine_as_test(
         machine,
@@ -131,12 +144,17 @@ def run(examples: int, machine: type[SessionMachine] = SessionMachine, **more: A
 
 
 def test_a_session_continues_as_a_fresh_one():
-    run(150, stateful_step_count=7)
+    run(100, stateful_step_count=7)
+
+
+def test_a_session_over_a_recurrent_state_does_too():
+    run(25, OnlyStates, stateful_step_count=7)
 
 
 @pytest.mark.soak
 def test_a_session_continues_as_a_fresh_one_through_many_more():
     run(2000)
+    run(1000, OnlyStates)
 
 
 def test_the_machine_finds_a_broken_restore(monkeypatch):
@@ -148,6 +166,16 @@ def test_the_machine_finds_a_broken_restore(monkeypatch):
     monkeypatch.setattr(RotatingCache, "restore", forgetful)
     with pytest.raises((AssertionError, ValueError)):  # wrong logits, or masks that no longer fit
         run(600, OnlySlidingLayers, phases=(Phase.generate,), derandomize=True)
+
+
+def test_the_machine_finds_a_state_that_is_not_put_back(monkeypatch):
+    def forgetful(self: RecurrentCache, snapshot: Snapshot) -> bool:
+        self.offset = snapshot.offset
+        return True
+
+    monkeypatch.setattr(RecurrentCache, "restore", forgetful)
+    with pytest.raises(AssertionError):
+        run(600, OnlyStates, phases=(Phase.generate,), derandomize=True)
 
 
 def test_the_machine_finds_a_trim_one_beyond_the_slack(monkeypatch):

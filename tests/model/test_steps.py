@@ -25,6 +25,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "windows": {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
     "yarn": {"rope_scaling": ROPE},
     "qwen3 with yarn": {"model_type": "qwen3", "head_dim": 16, "rope_scaling": ROPE},
+    "pangu_pi": {"model_type": "pangu_pi", "shortcut_reduction": 4},
+    "pangu_pi with projections": {"model_type": "pangu_pi", "num_shortcuts": 0, "series_shape": "projection"},
+    "openPangu": {"model_type": "PanguEmbedded"},
+    "rwkv7": {"model_type": "rwkv7", "head_dim": 8},
+    "rwkv4": {"model_type": "rwkv"},
 }
 
 
@@ -47,7 +52,7 @@ def steps(folder: Path, choices: Choices, **options: Any) -> tuple[list[int], np
 def test_every_way_gives_the_same_answer(shape: dict[str, Any], tmp_path: Path) -> None:
     folder = random_checkpoint(tmp_path / "model", **shape)
     tokens, logits = steps(folder, PLAIN)
-    for choices in (FAST, Choices(64, joined=True, compiled=False, ahead=0), Choices(64, False, True, 0)):
+    for choices in (FAST, Choices(64, True, False, 0, joint=False, unpack=4), Choices(64, False, True, 0)):
         others, found = steps(folder, choices)
         assert others == tokens
         assert np.abs(found - logits).max() < 1e-4
