@@ -16,15 +16,15 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from model.cache import CacheOptions, FullCache, LayerCache, RotatingCache
+from model.cache import AttentionCache, CacheOptions, FullCache, RotatingCache
 from model.choices import Choices
-from model.config import Config
+from model.config import TransformerConfig
 from model.errors import ModelError
 from model.layers.attention import Mask, attend, causal_mask
 from model.layers.feed_forward import SwiGLU
 from model.layers.joined import joined
 from model.layers.pacing import Pace
-from model.layers.products import Embedding, Linear
+from model.layers.products import Embedding, Linear, unpacked_from
 from model.layers.rope import RotaryEmbedding
 
 Piece = Callable[..., Any]
@@ -34,7 +34,7 @@ Piece = Callable[..., Any]
 class Attention(nn.Module):
     """Grouped-query attention but for the look at the keys: what comes before it is apart from what comes after."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.num_kv_heads = config.num_key_value_heads
@@ -59,7 +59,7 @@ class Attention(nn.Module):
     def project(self, x: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
         """Queries (batch, heads, length, head_dim), and keys above values (batch, 2 kv_heads, length, head_dim), of the
         tokens x (batch, length, hidden) from position `offset` on."""
-        heads = self._heads(x).swapaxes(1, 2)
+        heads = self._projected(x).reshape(*x.shape[:2], -1, self.head_dim).swapaxes(1, 2)
         turning = self.num_heads + self.num_kv_heads
         if self.qk_norm:
             queries = self.rope(self.q_norm(heads[:, : self.num_heads]), offset)
@@ -74,12 +74,13 @@ class Attention(nn.Module):
         computed. Each head is taken for a sequence of its own, with its position in `positions` (`positions_of`)."""
         if self.rope.magnitude != 1.0:
             return self.project(x, positions[:1])
-        heads = self._heads(x).reshape(-1, 1, 1, self.head_dim)
+        heads = self._projected(x).reshape(-1, 1, 1, self.head_dim)
         if self.qk_norm:
             normed = mx.fast.rms_norm(heads, None, self.q_norm.eps) * self._norms
             heads = mx.where(self._values, heads, normed)
         turned = self.rope(heads, positions).reshape(1, -1, 1, self.head_dim)
-        return turned[:, : self.num_heads], turned[:, self.num_heads :]
+        queries, rows = mx.split(turned, [self.num_heads], axis=1)
+        return queries, rows
 
     def positions_of(self, offset: int) -> mx.array:
         """(heads + 2 kv_heads,): `offset` for queries and keys, and 0 for values, which turns them not at all."""
@@ -95,25 +96,25 @@ class Attention(nn.Module):
             self._values = (mx.arange(len(self._norms)) >= self.num_heads + self.num_kv_heads).reshape(-1, 1, 1, 1)
             mx.eval(self._norms, self._values)
 
-    def _heads(self, x: mx.array) -> mx.array:
-        """(batch, length, heads + 2 kv_heads, head_dim): queries, keys and values, not turned yet."""
+    def _projected(self, x: mx.array) -> mx.array:
+        """(batch, length, (heads + 2 kv_heads) head_dim): queries, keys and values, not turned yet."""
         if "qkv_proj" in self:
             projected: mx.array = self.qkv_proj(x)
-        else:
-            projected = mx.concatenate([self.q_proj(x), self.k_proj(x), self.v_proj(x)], axis=-1)
-        return projected.reshape(*x.shape[:2], -1, self.head_dim)
+            return projected
+        return mx.concatenate([self.q_proj(x), self.k_proj(x), self.v_proj(x)], axis=-1)
 
     def mix(self, mixed: mx.array) -> mx.array:
         """From what attention gave each head (batch, heads, length, head_dim) to (batch, length, hidden)."""
         batch, _, length, _ = mixed.shape
-        result: mx.array = self.o_proj(mixed.swapaxes(1, 2).reshape(batch, length, -1))
+        by_token = mixed if length == 1 else mixed.swapaxes(1, 2)  # with one token both lie alike
+        result: mx.array = self.o_proj(by_token.reshape(batch, length, -1))
         return result
 
 
 class Block(nn.Module):
     """One layer in two parts: between them its cache is written and attention looks at it."""
 
-    def __init__(self, config: Config, window: int | None) -> None:
+    def __init__(self, config: TransformerConfig, window: int | None) -> None:
         super().__init__()
         self.window = window
         self.self_attn = Attention(config)
@@ -121,11 +122,18 @@ class Block(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def project(self, x: mx.array, offset: int) -> tuple[mx.array, mx.array]:
-        return self.self_attn.project(self.input_layernorm(x), offset)
+    def project(self, x: mx.array, offset: int) -> tuple[mx.array, mx.array, mx.array]:
+        """What goes past attention, and the queries and rows that go into it."""
+        normed = self.input_layernorm(x)
+        return self.past(x, normed), *self.self_attn.project(normed, offset)
 
-    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array]:
-        return self.self_attn.project_one(self.input_layernorm(x), positions)
+    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+        normed = self.input_layernorm(x)
+        return self.past(x, normed), *self.self_attn.project_one(normed, positions)
+
+    def past(self, x: mx.array, normed: mx.array) -> mx.array:
+        """What is added to attention's result: the residual x, whose norm is what attention reads."""
+        return x
 
     def finish(self, x: mx.array, mixed: mx.array) -> mx.array:
         x = x + self.self_attn.mix(mixed)
@@ -135,16 +143,16 @@ class Block(nn.Module):
 class Backbone(nn.Module):
     """Token ids (batch, length) to normed hidden states (batch, length, hidden), or those of the `last` positions."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: TransformerConfig, block: type[Block] = Block) -> None:
         super().__init__()
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
-        self.layers = [Block(config, window) for window in config.layer_windows]
+        self.layers = [block(config, window) for window in config.layer_windows]
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self._pieces: list[Piece] = []
         """What lies between the caches of neighbouring layers, compiled; empty where nothing is to be."""
 
     def __call__(
-        self, tokens: mx.array, caches: Sequence[LayerCache] | None = None, last: int | None = None
+        self, tokens: mx.array, caches: Sequence[AttentionCache] | None = None, last: int | None = None
     ) -> mx.array:
         masks = self._masks(tokens.shape[1], caches)
         if caches and self._pieces and tokens.size == 1:
@@ -152,7 +160,7 @@ class Backbone(nn.Module):
         x = self.embed_tokens(tokens)
         pace = Pace(tokens.shape[1])
         for index, layer in enumerate(self.layers):
-            queries, rows = layer.project(x, caches[index].offset if caches else 0)
+            x, queries, rows = layer.project(x, caches[index].offset if caches else 0)
             keys, values = caches[index].append(rows) if caches else mx.split(rows, 2, axis=1)
             mixed = attend(queries, keys, values, masks[layer.window])
             if last is not None and layer is self.layers[-1]:
@@ -171,13 +179,9 @@ class Backbone(nn.Module):
             layer.self_attn.prepare_one()
         first, last = self.layers[0], self.layers[-1]
 
-        def start(x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array]:
-            return first.project_one(x, positions)
-
         def between(layer: Block, following: Block) -> Piece:
-            def piece(x: mx.array, mixed: mx.array, positions: mx.array) -> tuple[mx.array, ...]:
-                x = layer.finish(x, mixed)
-                return x, *following.project_one(x, positions)
+            def piece(x: mx.array, mixed: mx.array, positions: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+                return following.project_one(layer.finish(x, mixed), positions)
 
             return mx.compile(piece)
 
@@ -186,17 +190,17 @@ class Backbone(nn.Module):
             return normed
 
         self._pieces = [
-            mx.compile(start),
+            mx.compile(first.project_one),
             *(between(layer, following) for layer, following in pairwise(self.layers)),
             mx.compile(end),
         ]
 
-    def _step(self, token: mx.array, masks: Mapping[int | None, Mask], caches: Sequence[LayerCache]) -> mx.array:
+    def _step(self, token: mx.array, masks: Mapping[int | None, Mask], caches: Sequence[AttentionCache]) -> mx.array:
         """The same for a token (1, 1) behind what the caches hold."""
         start, *between, end = self._pieces
         x = self.embed_tokens(token)
         positions = self.layers[0].self_attn.positions_of(caches[0].offset)
-        queries, rows = start(x, positions)
+        x, queries, rows = start(x, positions)
         for piece, layer, cache in zip(between, self.layers, caches, strict=False):
             keys, values = cache.append(rows)
             x, queries, rows = piece(x, attend(queries, keys, values, masks[layer.window]), positions)
@@ -204,7 +208,7 @@ class Backbone(nn.Module):
         normed: mx.array = end(x, attend(queries, keys, values, masks[self.layers[-1].window]))
         return normed
 
-    def _masks(self, length: int, caches: Sequence[LayerCache] | None) -> dict[int | None, Mask]:
+    def _masks(self, length: int, caches: Sequence[AttentionCache] | None) -> dict[int | None, Mask]:
         """One mask for each window there is: layers that look equally far share it."""
         masks: dict[int | None, Mask] = {}
         for index, layer in enumerate(self.layers):
@@ -218,17 +222,19 @@ class Backbone(nn.Module):
 class Model(nn.Module):
     """The whole language model, as `model.network.Network` asks for it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: TransformerConfig, block: type[Block] = Block) -> None:
         super().__init__()
-        self.model = Backbone(config)
+        self.model = Backbone(config, block)
         self.tied = bool(config.tie_word_embeddings)
         self.windows = config.layer_windows
         self.head_dim = config.head_dim
+        self.joint = True
+        """Whether keys and values are one buffer while they are small."""
         if not self.tied:
             self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def __call__(
-        self, tokens: mx.array, caches: Sequence[LayerCache] | None = None, last: int | None = None
+        self, tokens: mx.array, caches: Sequence[AttentionCache] | None = None, last: int | None = None
     ) -> mx.array:
         """Logits (batch, length, vocab) for token ids (batch, length); for the `last` positions only, where asked."""
         hidden = self.model(tokens, caches, last)
@@ -237,6 +243,8 @@ class Model(nn.Module):
 
     def arrange(self, choices: Choices) -> None:
         """Be computed as `choices` say. To be called once, when the weights are in their places."""
+        self.joint = choices.joint
+        unpacked_from(self, choices.unpack)
         if choices.joined:
             for layer in self.model.layers:
                 layer.self_attn.join()
@@ -246,7 +254,7 @@ class Model(nn.Module):
         if choices.compiled:
             self.model.compile()
 
-    def make_cache(self, options: CacheOptions) -> list[LayerCache]:
+    def make_cache(self, options: CacheOptions) -> list[AttentionCache]:
         """A growing cache for each layer with full attention, a rotating one for each with a window."""
         packed = options.quantisation
         if packed and self.head_dim % packed.group_size:
@@ -256,11 +264,11 @@ class Model(nn.Module):
                 "request",
             )
 
-        def cache(window: int | None) -> LayerCache:
+        def cache(window: int | None) -> AttentionCache:
             if window is not None:
                 return RotatingCache(window, options.slack, quantisation=packed)
             if options.rolling_window is not None:
                 return RotatingCache(options.rolling_window, options.slack, options.sinks, packed)
-            return FullCache(packed)
+            return FullCache(packed, self.joint)
 
         return [cache(window) for window in self.windows]

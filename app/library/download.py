@@ -4,7 +4,8 @@ Run as a module this is that process: the Hub's client says what there is and ho
 (`app.library.ranges`) fetches the files into the layout of the Hub's cache (`app.library.layout`), and only when every
 checksum is as listed they become a model. `fetch` is the other side. One revision is pinned and noted before the first
 byte; nothing is spoken to but the endpoint the client is set to, and where that sends it: the process says whom it
-spoke to, and that is written into the ledger here.
+spoke to, and that is written into the ledger here. Where the licence restricts what the model may be used for, nothing
+is fetched before that was agreed to.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ import msgspec
 from app.child import Say, serve, speaking, tell_connections
 from app.errors import QuietlyError
 from app.library.layout import REPO, File, Record, Repository, here
+from app.library.licences import Terms, Unagreed, terms
 from app.library.ranges import LONGEST_PAUSE, TIMEOUT, Broken, Reader, causes, of_network
 from app.library.traffic import Traffic
 from app.settings import paths, private_folder
@@ -62,12 +64,14 @@ async def fetch(
     progress: Callable[[int, int], None] = lambda done, total: None,
     revision: str = "main",
     doing: Callable[[str], None] = lambda sentence: None,
+    agreed: bool = False,
 ) -> Path:
     """Fetch `repo` ("organisation/name") into a folder below `models`, Quietly's own by default; the model's path.
 
     Cancelling the task kills the process at once; what has come stays, and the next try goes on there, with the commit
     that `revision` meant when it was begun. `progress` gets bytes done and bytes in all, `doing` a sentence while
-    something else is done than fetching. QuietlyError, in one sentence, for everything that can go wrong.
+    something else is done than fetching. Unagreed where the licence restricts the use of the model and was not
+    `agreed` to; once a download is begun, it was. QuietlyError, in one sentence, for everything else that can go wrong.
     """
     if not REPO.fullmatch(repo):
         raise QuietlyError(f"{repo[:80]!r} names no model on the Hub: write organisation/name.")
@@ -75,7 +79,7 @@ async def fetch(
         folder = private_folder(models or paths().models)
     except OSError as error:
         raise QuietlyError(f"{error.filename} cannot be made ({error.strerror}): free that place.") from None
-    arguments, kinds = (repo, revision, str(folder)), (Progress, Doing, Done)
+    arguments, kinds = (repo, revision, str(folder), "agreed" if agreed else ""), (Progress, Doing, Done, Terms)
     what = f"The download of {repo}"
     async with speaking("app.library.download", arguments, *kinds, what=what, online=True) as said:
         async for message in said:
@@ -86,6 +90,8 @@ async def fetch(
                     doing(message.sentence)
                 case Done():
                     return Path(message.path)
+                case Terms():
+                    raise Unagreed(repo, message)
     raise QuietlyError(f"{what} ended early: get it again to go on.")
 
 
@@ -94,24 +100,26 @@ async def fetch(
 
 def main(arguments: Sequence[str]) -> None:
     """Fetch, reporting on standard output in JSON lines. Ends when standard input does."""
-    repo, revision, models = arguments
+    repo, revision, models, agreed = arguments
 
     def work(say: Say) -> None:
         tell_connections(say, "download", f"download of {repo}")
         traffic = Traffic()
         try:
-            path = bring(Repository(Path(models), repo), revision, say, traffic)
+            path = bring(Repository(Path(models), repo), revision, say, traffic, agreed=bool(agreed))
+        except Unagreed as unagreed:
+            return say(unagreed.terms)
         finally:
             traffic.tell()
-        say(Done(str(path)))
+        return say(Done(str(path)))
 
     serve(work, lambda error: why(error, repo))
 
 
-def bring(repository: Repository, revision: str, say: Say, traffic: Traffic) -> Path:
+def bring(repository: Repository, revision: str, say: Say, traffic: Traffic, agreed: bool = False) -> Path:
     """Fetch what is missing of the repository, and the whole of it if need be; the model's folder.
 
-    Raises what the Hub's client, the reader and the disk raise: see `why`.
+    Raises what the Hub's client, the reader and the disk raise: see `why`. `agreed`, and Unagreed, as in `fetch`.
     """
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
@@ -122,9 +130,11 @@ def bring(repository: Repository, revision: str, say: Say, traffic: Traffic) -> 
     with repository.alone():
         record = repository.record
         if record is None or record.complete or (record.repo, record.revision) != (repository.repo, revision):
-            record = _ask(repository.repo, revision, endpoint)
+            record, conditions = _ask(repository.repo, revision, endpoint)
             if path := repository.standing(record.commit, record.files):
                 return path
+            if conditions is not None and not agreed:
+                raise Unagreed(repository.repo, conditions)
         repository.begin(record)
         _make_sure_of_room(repository, record)
 
@@ -147,8 +157,8 @@ def bring(repository: Repository, revision: str, say: Say, traffic: Traffic) -> 
         return repository.finish(record)
 
 
-def _ask(repo: str, revision: str, endpoint: str | None) -> Record:
-    """The commit that `revision` means now, and the files of it that we read."""
+def _ask(repo: str, revision: str, endpoint: str | None) -> tuple[Record, Terms | None]:
+    """The commit that `revision` means now, and the files of it that we read; and what is to be agreed to before."""
     from huggingface_hub import HfApi
 
     info: Any = HfApi(endpoint=endpoint).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
@@ -160,11 +170,22 @@ def _ask(repo: str, revision: str, endpoint: str | None) -> Record:
     names = {file.name.casefold() for file in files}  # many disks see no difference in case
     if not _COMMIT.fullmatch(str(info.sha)) or not all(file.is_sound for file in files) or len(names) < len(files):
         raise QuietlyError(f"The list of files that came for {repo} makes no sense: check HF_ENDPOINT.")
-    return Record(repo, revision, info.sha, tuple(sorted(files, key=lambda file: (file.size, file.name))))
+    record = Record(repo, revision, info.sha, tuple(sorted(files, key=lambda file: (file.size, file.name))))
+    return record, _conditions(info)
+
+
+def _conditions(info: Any) -> Terms | None:
+    """What the licence restricts, by all that the Hub says of it: the card's name for it, its tag, the architecture."""
+    card, kind = info.card_data, (info.config or {}).get("model_type")
+    named = [getattr(card, key, None) for key in ("license_name", "license")]
+    named += [tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")]
+    said = [terms(one[:200], kind) for one in named if isinstance(one, str)]
+    return next(filter(None, said), None) or terms(None, kind)
 
 
 _READ = re.compile(
-    r".+\.(safetensors|json|jinja|tiktoken)|tokenizer\.model|vocab\.txt|merges\.txt|README\.md|LICEN[SC]E.*"
+    r".+\.(safetensors|json|jinja|tiktoken)|tokenizer\.model|(rwkv_vocab_v20230424|vocab|merges)\.txt"
+    r"|README\.md|LICEN[SC]E.*"
 )
 
 

@@ -59,14 +59,16 @@ class Downloads:
         """Every download that is not finished, in the order they came."""
         return tuple(job.download for job in self._jobs.values())
 
-    def start(self, repo: str, revision: str = "main") -> "asyncio.Future[Path]":
+    def start(self, repo: str, revision: str = "main", *, agreed: bool = False) -> "asyncio.Future[Path]":
         """Fetch `repo` as soon as it is its turn; the snapshot's folder, once it is here and verified.
 
-        Asked for again it is the same download. QuietlyError (in the future) where it fails; cancelling the future
-        pauses the download; cancelling the download cancels the future.
+        Asked for again it is the same download. QuietlyError (in the future) where it fails, Unagreed among them where
+        its licence has to be `agreed` to first; cancelling the future pauses the download; cancelling the download
+        cancels the future.
         """
         if repo not in self._jobs:
             self._jobs[repo] = _Job(Download(repo, repo.rpartition("/")[2], "paused"), revision)
+        self._jobs[repo].agreed |= agreed
         return self.resume(repo)
 
     def pause(self, repo: str) -> None:
@@ -157,6 +159,7 @@ class Downloads:
             progress=lambda done, total: self._came(job, done, total),
             revision=job.revision,
             doing=lambda sentence: self._does(job, sentence),
+            agreed=job.agreed,
         )
 
     def _over(self, job: "_Job", turn: "asyncio.Task[Path]") -> None:
@@ -211,6 +214,8 @@ class _Job:
     def __init__(self, download: Download, revision: str) -> None:
         self.download = download
         self.revision = revision
+        self.agreed = False
+        """Whether the person has agreed to its licence, where that was asked."""
         self.end: asyncio.Future[Path] | None = None
         self.turn: asyncio.Task[Path] | None = None
         self.leaving = False

@@ -13,8 +13,9 @@ import pytest
 from app import connections
 from app.connections import Connection, Ledger
 from app.errors import QuietlyError
-from app.library.download import fetch
-from app.library.layout import RECORD, read_record, unfinished
+from app.library.download import fetch, wanted
+from app.library.layout import RECORD, File, read_record, unfinished
+from app.library.licences import Unagreed
 from tests.app.library.children import children
 from tests.app.library.hub import COMMIT, Hub
 from tests.app.library.tiny import FILES, FIRST, REPO, SECOND, TOTAL
@@ -49,6 +50,42 @@ async def half_fetched(hub: Hub, after: int = 1_000_000) -> None:
     task = await until_stalled(hub)
     await killed(task)
     hub.stall_after = None
+
+
+def test_a_world_models_vocabulary_is_read_and_its_code_is_not() -> None:
+    kept = ["config.json", "model.safetensors", "rwkv_vocab_v20230424.txt"]
+    listed = [File(name, 1, "", "") for name in (*kept, "hf_rwkv_tokenizer.py", "notes.txt", "weights.pth")]
+    assert [file.name for file in wanted("RWKV/Goose", listed)] == kept
+
+
+async def test_a_licence_that_restricts_is_agreed_to_once_before_anything_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    hub.said[REPO] = {"cardData": {"license": "other", "license_name": "openpangu-model-license-agreement-version-1.0"}}
+    with pytest.raises(Unagreed) as unagreed:
+        await fetch(REPO)
+    assert "European Union" in unagreed.value.terms.says and REPO in str(unagreed.value)
+    assert [path for _, path in hub.asked] == [f"/api/models/{REPO}/revision/main"]
+    assert not (tmp_path / FOLDER).exists()
+    hub.stall_after = 1_000_000
+    task = asyncio.create_task(fetch(REPO, agreed=True))
+    assert await asyncio.to_thread(hub.stalled.wait, 20)
+    await killed(task)
+    hub.stall_after = None
+    assert (await fetch(REPO)).is_dir(), "what was agreed to is gone on with, and what is here is there"
+    assert (await fetch(REPO)).is_dir()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"cardData": {"license": "apache-2.0"}, "config": {"model_type": "PanguEmbedded"}},
+        {"cardData": {"license": ["mit", "gemma"]}, "tags": ["license:gemma"]},
+    ],
+    ids=["architecture", "tag"],
+)
+async def test_it_is_also_known_by_what_else_the_hub_says(hub: Hub, said: dict[str, object]) -> None:
+    hub.said[REPO] = said
+    with pytest.raises(Unagreed):
+        await fetch(REPO)
 
 
 async def test_a_model_is_fetched_and_verified_and_lies_as_in_the_cache_of_the_hub(hub: Hub, tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ class Fetches:
         progress: Callable[[int, int], None],
         revision: str,
         doing: Callable[[str], None],
+        agreed: bool,
     ) -> Path:
         assert not self.under_way, "two at once"
         self.progress = progress
