@@ -1,18 +1,23 @@
-"""Which folder is the conversion of which GGUF file, named after the file, its path and its state, and whether it is
-whole.
+"""Which folder is the conversion of which file, named after the file, its path and its state; whether it is whole, and
+how it comes to be there whole or not at all.
 
 Without numpy: what lists and removes models asks too, and who opens a file that was converted before.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from model.errors import ModelError
+from model.weights.blinkdl import VOCABULARIES
 from model.weights.safetensors import read_header
+from model.weights.writing import sync_folder
 
 REPORT = "conversion.json"
 FILES = (
@@ -23,6 +28,8 @@ FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+PTH_FILES = ("config.json", "model.safetensors")
+"""What a conversion has at least, of a GGUF file and of a .pth file."""
 SCHEMA = 2
 """Raised whenever the same file would be converted to something else than before."""
 
@@ -32,13 +39,19 @@ Identity = tuple[str, str]
 
 
 def identity(path: Path) -> Identity:
-    """What a conversion is known by. ModelError where there is no such file."""
+    """What a conversion is known by; of a .pth file also what may be its vocabulary. ModelError where there is none."""
     try:
         resolved = path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # missing, a loop of links, a NUL in the name
-        raise ModelError(f"{path} does not exist; give the path of a GGUF file") from None
-    status = resolved.stat()
-    return str(resolved), f"{SCHEMA}\0{status.st_size}\0{status.st_mtime_ns}"
+        raise ModelError(f"{path} does not exist; give the path of a GGUF or .pth file") from None
+    beside = [file for file in map(path.with_name, VOCABULARIES) if file.is_file()] if is_pth(path) else []
+    states = (f"{status.st_size}\0{status.st_mtime_ns}" for status in map(Path.stat, (resolved, *beside)))
+    return str(resolved), "\0".join((str(SCHEMA), *states))
+
+
+def is_pth(path: Path) -> bool:
+    """Whether a file of this name should be torch's."""
+    return path.suffix.lower() == ".pth"
 
 
 def converted(path: Path, conversions: Path, bits: Bits | None = None) -> Path | None:
@@ -48,20 +61,62 @@ def converted(path: Path, conversions: Path, bits: Bits | None = None) -> Path |
     """
     try:
         folder = conversions / folder_name(path, identity(path), bits)
-        return folder if is_whole(folder) else None
+        return folder if is_whole(folder, PTH_FILES if is_pth(path) else FILES) else None
     except OSError:  # whoever converts it anew says what cannot be read
         return None
 
 
-def is_whole(folder: Path) -> bool:
+def is_whole(folder: Path, files: Sequence[str] = FILES) -> bool:
     """Whether nothing of a conversion is missing."""
-    if not all((folder / name).is_file() for name in FILES):
+    if not all((folder / name).is_file() for name in files):
         return False
     try:
         read_header(folder / "model.safetensors")
     except ModelError:
         return False
     return True
+
+
+@contextmanager
+def alone(conversions: Path) -> Iterator[None]:
+    """Holds the one lock of the folder; whatever half-made folder is found under it belongs to a dead run."""
+    conversions.mkdir(parents=True, exist_ok=True, mode=0o700)
+    conversions.chmod(0o700)
+    descriptor = os.open(conversions / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for left in conversions.glob(".*.unfinished"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_room(path: Path, conversions: Path, size: int) -> None:
+    """ModelError where `conversions` has no room for a conversion of this file with `size` bytes of weights."""
+    needed, free = size + 32 * 1024 * 1024, shutil.disk_usage(conversions).free
+    if free < needed:
+        raise ModelError(f"{path} needs {needed >> 20} MiB in {conversions}, where {free >> 20} are free; make room")
+
+
+@contextmanager
+def taking_place(folder: Path, path: Path, state: Identity) -> Iterator[Path]:
+    """A new folder to write a conversion of `path` to, which is `folder` once the block has ended well.
+
+    ModelError where the file is no longer in this state.
+    """
+    unfinished = folder.parent / f".{folder.name}.unfinished"
+    unfinished.mkdir(mode=0o700)
+    try:
+        yield unfinished
+        if identity(path) != state:
+            raise ModelError(f"{path} changed while it was read; try again when it is complete")
+        shutil.rmtree(folder, ignore_errors=True)  # whatever stands there is damaged
+        unfinished.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def folder_name(path: Path, identity: Identity, bits: Bits | None) -> str:

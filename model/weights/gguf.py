@@ -5,14 +5,11 @@ by its identity. What of the weights can be repacked without loss is; the rest i
 says how much that changed. It runs in numpy and knows no MLX.
 """
 
-import fcntl
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +25,13 @@ from model.weights.conversions import (
     REPORT,
     Bits,
     Identity,
+    alone,
+    check_room,
     folder_name,
     identity,
     is_whole,
     remove_stale,
+    taking_place,
 )
 from model.weights.gguf_blocks import Array, dequantised, pack
 from model.weights.gguf_header import Header, StoredTensor, read
@@ -47,7 +47,7 @@ from model.weights.gguf_shape import (
 )
 from model.weights.gguf_types import TYPES, Packing, packing
 from model.weights.safetensors import short
-from model.weights.writing import new_file, safetensors_header, sync_folder
+from model.weights.writing import new_file, safetensors_header
 
 CHUNK = 1 << 20
 """Weights that are converted at once, by each thread: some 40 MB while it lasts."""
@@ -90,7 +90,7 @@ def convert(path: Path, conversions: Path, progress: Progress, *, bits: Bits | N
             return folder
         header = read(path)
         plan = _plan(header, bits)
-        with _alone(conversions):
+        with alone(conversions):
             if is_whole(folder):
                 return folder
             _convert(header, plan, folder, progress, state)
@@ -117,27 +117,9 @@ def conversion_report(folder: Path) -> dict[str, TypeReport]:
 # --- the folder -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _alone(conversions: Path) -> Iterator[None]:
-    """Holds the one lock of the folder; whatever half-made folder is found under it belongs to a dead run."""
-    conversions.mkdir(parents=True, exist_ok=True, mode=0o700)
-    conversions.chmod(0o700)
-    descriptor = os.open(conversions / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for left in conversions.glob(".*.unfinished"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _convert(header: Header, plan: "list[_Planned]", folder: Path, progress: Progress, state: Identity) -> None:
     path = header.path
-    needed = sum(part.size for planned in plan for part in planned.parts()) + 32 * 1024 * 1024
-    free = shutil.disk_usage(folder.parent).free
-    if free < needed:
-        raise ModelError(f"{path} needs {needed >> 20} MiB in {folder.parent}, where {free >> 20} are free; make room")
+    check_room(path, folder.parent, sum(part.size for planned in plan for part in planned.parts()))
     progress(0, len(plan))
     config = config_of(
         header,
@@ -148,9 +130,7 @@ def _convert(header: Header, plan: "list[_Planned]", folder: Path, progress: Pro
     if any(planned.kind == GGMLQuantizationType.BF16 and not planned.form for planned in plan):
         config["torch_dtype"] = "bfloat16"
     settings = settings_of(header, config)
-    unfinished = folder.parent / f".{folder.name}.unfinished"
-    unfinished.mkdir(mode=0o700)
-    try:
+    with taking_place(folder, path, state) as unfinished:
         with new_file(unfinished / "model.safetensors", 0o600) as file:
             errors = _write_weights(file, header, plan, config, progress)
         settings[REPORT] = _report(plan, errors)
@@ -158,14 +138,6 @@ def _convert(header: Header, plan: "list[_Planned]", folder: Path, progress: Pro
             with new_file(unfinished / name, 0o600) as file:
                 text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
                 file.write(text.encode())
-        if identity(path) != state:
-            raise ModelError(f"{path} changed while it was read; try again when it is complete")
-        shutil.rmtree(folder, ignore_errors=True)  # whatever stands there is damaged
-        unfinished.rename(folder)
-        sync_folder(folder.parent)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 # --- what is to be written ------------------------------------------------------------------------------------------

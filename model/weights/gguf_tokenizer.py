@@ -110,6 +110,11 @@ def refuse_unknown(path: Path, vocabulary: Vocabulary) -> None:
 
 def tokenizer_json(path: Path, vocabulary: Vocabulary) -> str:
     """The text of tokenizer.json. ModelError where the vocabulary is damaged, or of another kind."""
+    return json.dumps(tokenizer_content(path, vocabulary), ensure_ascii=False)
+
+
+def tokenizer_content(path: Path, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What stands in it. ModelError as there."""
     kind, tokens, types = vocabulary.kind, vocabulary.tokens, vocabulary.types
     refuse_unknown(path, vocabulary)
     ids = {token: id for id, token in enumerate(tokens)}
@@ -135,7 +140,7 @@ def tokenizer_json(path: Path, vocabulary: Vocabulary) -> str:
     }
     # Names of rows that only fill the matrix up.
     content["model"]["vocab"] = {token: id for token, id in ids.items() if types[id] != _UNUSED}
-    return json.dumps(content, ensure_ascii=False)
+    return content
 
 
 def _bytes(path: Path, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -21,9 +21,11 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from model.config import LayerQuantization, parse_config, parse_model_type, read_fields
+from model.config import LayerQuantization, parse_config, parse_model_type
 from model.errors import ModelError
 from model.registry import OURS, mlx_lm_network
+from model.weights.blinkdl import read_fields
+from model.weights.counting import has_head
 from model.weights.deviation import Deviation, all_finite, deviation
 from model.weights.place import Placement
 from model.weights.safetensors import amount, shards, short
@@ -80,7 +82,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "mixed": Recipe(
             "Two bits more for the embeddings, the head, and v_proj and down_proj of the first and last layers, which "
             "lose most by it (the idea of llama.cpp's Q4_K_M): a twentieth larger, and closer to the original.",
-            always=("embed_tokens", "lm_head"),
+            always=("embed_tokens", "embeddings", "lm_head", "head"),
             at_the_ends=("v_proj", "down_proj"),
             extra=2,
         ),
@@ -164,8 +166,7 @@ def _network(folder: Path, name: str, fields: dict[str, object]) -> tuple[nn.Mod
     if kind not in OURS:
         return mlx_lm_network(folder, kind).module, dict(fields)
     config = parse_config(fields, name)
-    stored_head = any("lm_head.weight" in tensors for tensors in files.values())
-    tied = bool(config.tie_word_embeddings) or not stored_head
+    tied = bool(config.tie_word_embeddings) or not has_head(files)
     network = OURS[kind](replace(config, tie_word_embeddings=tied))
     Placement(network, config, files, name, tied).place_unread()
     return network, {**fields, **_spelt_out(fields, tied)}

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import struct
 import time
 from collections.abc import Collection
@@ -447,8 +448,8 @@ def test_a_file_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = conversion.shutil.disk_usage(tmp_path)._replace(free=1 << 20)
-    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda folder: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(ModelError, match=r"needs 32 MiB in .*, where 1 are free"):
         convert(write_gguf(tmp_path / "m.gguf"), tmp_path / "c", nothing)
 
