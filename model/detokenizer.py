@@ -6,7 +6,7 @@ It knows the decoders that tokenizer.json files have, and nothing of prompts.
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
@@ -36,9 +36,9 @@ class Detokenizer(Protocol):
 
 def detokenizer(backend: tokenizers.Tokenizer, skipped: frozenset[int], errors: Errors, name: str) -> Detokenizer:
     """The one that fits the tokenizer's decoder. `skipped` ids have no text; `name` is what ModelErrors call it."""
-    text, kind = _Utf8(errors, name), decoding(backend)
+    text, kind = Utf8(errors, name), decoding(backend)
     if kind == "bytes":
-        return _ByteDetokenizer(backend, skipped, text)
+        return ByteDetokenizer(lambda id: _spelled(backend.id_to_token(id) or ""), skipped, text)
     return _PieceDetokenizer(backend, skipped, text, kind == "pieces and bytes")
 
 
@@ -48,7 +48,7 @@ def bytes_of(backend: tokenizers.Tokenizer, id: int) -> bytes:
     if piece is None:
         return b""
     if kind == "bytes":
-        return _ByteDetokenizer.bytes_of(piece)
+        return _spelled(piece)
     if kind == "pieces and bytes" and (byte := _BYTE_PIECE.fullmatch(piece)):
         return bytes.fromhex(byte[1])
     return piece.replace("▁", " ").encode()
@@ -66,7 +66,7 @@ BYTE_CHARACTERS = _byte_characters()
 _BYTES = {character: byte for byte, character in enumerate(BYTE_CHARACTERS)}
 
 
-class _Utf8:
+class Utf8:
     """Bytes to text as they arrive, with one of Python's ways to treat what is no UTF-8."""
 
     def __init__(self, errors: Errors, name: str) -> None:
@@ -87,36 +87,37 @@ class _Utf8:
         self._decoder.reset()
 
 
-class _ByteDetokenizer:
-    """For byte-level BPE, where a token is a few bytes of UTF-8."""
+class ByteDetokenizer:
+    """Where a token is a few bytes of UTF-8."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, skipped: frozenset[int], text: _Utf8) -> None:
-        self._backend = backend
+    def __init__(self, spell: Callable[[int], bytes], skipped: frozenset[int], text: Utf8) -> None:
+        """`spell`: the bytes of an id, none for one that is no token."""
+        self._spell = spell
         self._special = skipped
         self._text = text
 
     def add(self, id: int) -> str:
         if id in self._special or id < 0:
             return ""
-        return self._text.decode(self.bytes_of(self._backend.id_to_token(id) or ""))
+        return self._text.decode(self._spell(id))
 
     def flush(self) -> str:
         return self._text.decode(b"", final=True)
 
-    @staticmethod
-    @lru_cache(maxsize=4096)
-    def bytes_of(piece: str) -> bytes:
-        """The bytes that the characters of a piece stand for."""
-        try:
-            return bytes(_BYTES[character] for character in piece)
-        except KeyError:  # an added token, which is text as it stands
-            return piece.encode()
+
+@lru_cache(maxsize=4096)
+def _spelled(piece: str) -> bytes:
+    """The bytes that the characters of a piece of byte-level BPE stand for."""
+    try:
+        return bytes(_BYTES[character] for character in piece)
+    except KeyError:  # an added token, which is text as it stands
+        return piece.encode()
 
 
 class _PieceDetokenizer:
     """For every other decoder: what one more token adds to the text of the few before it."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, skipped: frozenset[int], text: _Utf8, byte_pieces: bool) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, skipped: frozenset[int], text: Utf8, byte_pieces: bool) -> None:
         self._backend = backend
         self._special = skipped
         self._byte_pieces = byte_pieces

@@ -54,16 +54,18 @@ class TextFlow:
     breaks behind them, are no text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), thinking: bool = False) -> None:
-        """`thinking`: the prompt has opened the reasoning already."""
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), thinking: bool = False, lead: str = "") -> None:
+        """`thinking`: the prompt has opened the reasoning already; `lead`: what the model writes first to complete the
+        prompt, as far as it does, is no text either (`Tokenizer.lead`)."""
         self.stopped = False
         """Whether a stop string was found: then nothing more becomes certain."""
         self._detokenizer = tokenizer.detokenizer()
         self._stops = [stop for stop in stops if stop]
         self._part: Part = "reasoning" if thinking else "answer"
+        self._lead = lead
         self._may_open = not thinking
         """Whether reasoning may still begin: only at the very start of what the model writes."""
-        self._at_start = thinking
+        self._at_start = thinking or "\n" in lead
         """Whether line breaks come before the part's first word, and are dropped."""
         self._held = ""
 
@@ -79,6 +81,7 @@ class TextFlow:
 
     def _release(self, final: bool = False) -> tuple[Piece, ...]:
         pieces: list[Piece] = []
+        self._drop_lead()
         while not self.stopped and self._part_is_known(final):
             if self._at_start:
                 self._held = self._held.lstrip("\n")
@@ -96,6 +99,11 @@ class TextFlow:
             else:
                 self._held, self.stopped = "", True
         return tuple(pieces)
+
+    def _drop_lead(self) -> None:
+        while self._lead and self._held:
+            same = self._held[0] == self._lead[0]
+            self._held, self._lead = (self._held[1:], self._lead[1:]) if same else (self._held, "")
 
     def _part_is_known(self, final: bool) -> bool:
         """Whether the text so far tells if it begins with reasoning; consumes the tag that opens it."""
@@ -152,6 +160,7 @@ class Generation:
         *,
         begun: Sequence[int] = (),
         vocabulary: int,
+        uncounted: frozenset[int] = frozenset(),
         ends: frozenset[int] = frozenset(),
         flow: TextFlow | None = None,
         max_tokens: int | None = None,
@@ -160,9 +169,10 @@ class Generation:
         lookahead: Lookahead | None = None,
     ) -> None:
         """`begun`: what an answer that is to go on has already, behind the prompt; behind an id that ends it nothing
-        comes. `vocabulary`: ids that may be drawn, from 0; `ends`: those that end an answer; `flow`: a fresh one, None
-        gives tokens without text; `max_tokens`: new ones, None is as many as the context holds, 0 reads nothing;
-        `lookahead`: a fresh one, which makes it faster at most.
+        comes. `vocabulary`: ids that may be drawn, from 0; `uncounted`: those that come again without becoming less
+        likely (see `Past.of`); `ends`: those that end an answer; `flow`: a fresh one, None gives tokens without text;
+        `max_tokens`: new ones, None is as many as the context holds, 0 reads nothing; `lookahead`: a fresh one, which
+        makes it faster at most.
         """
         self.reason: Reason = "cancelled"
         """Why it ended; "cancelled" until it has, and where it was abandoned."""
@@ -182,7 +192,7 @@ class Generation:
         """For reading the prompt; until the first token, reading included; from the first token to the latest."""
         self._session = session
         self._prompt = [*prompt, *self.begun]
-        self._sampler = Sampler(sampling, vocabulary, self._prompt, drawn=len(self.begun))
+        self._sampler = Sampler(sampling, vocabulary, self._prompt, len(self.begun), uncounted)
         self._ends = ends
         self._flow = flow
         self._limit = max_tokens

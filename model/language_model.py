@@ -10,12 +10,13 @@ import mlx.core as mx
 
 from model.cache import CacheOptions, KVQuantisation
 from model.choices import Choices
+from model.config import UNBOUNDED
 from model.embeddings import Embeddings
 from model.errors import ModelError
 from model.generation import THINK_CLOSE, THINK_OPEN, Generation, TextFlow, Token
 from model.lookahead import Costs, Drafter, Drafts, Gate, Lookahead, Lookup
 from model.network import Network
-from model.sampling import Alternatives, Sampling, explain, seen_in
+from model.sampling import Alternatives, Past, Sampling, explain
 from model.session import Progress, Session, SessionOptions
 from model.tokenizer import Tokenizer, Turn
 
@@ -37,11 +38,15 @@ class Traits:
     vocabulary: int
     """Rows of the logits that stand for a token; the others are padding."""
     context: int
-    """Tokens it was trained to hold."""
+    """Tokens it can hold; `model.config.UNBOUNDED` where there is no limit."""
+    trained: int
+    """Tokens of the longest texts that it was trained on."""
     choices: Choices
     """How it is computed, where there is more than one way."""
     defaults: Sampling
     """The checkpoint's own generation defaults."""
+    stops: tuple[str, ...] = ()
+    """Texts that end an answer of this model, whatever else does."""
     notes: tuple[str, ...] = ()
     """What a person should know about how it runs, a sentence each."""
 
@@ -78,6 +83,12 @@ class LanguageModel:
     def ends(self) -> frozenset[int]:
         """Ids that end an answer; none where there is no tokenizer to say so."""
         return self._tokenizer.eos_ids if self._tokenizer else frozenset()
+
+    @cached_property
+    def uncounted(self) -> frozenset[int]:
+        """Digits and single spaces: that they come again is no repetition (so it is in RWKV's own sampler)."""
+        alone = map(self._tokenizer.encode_plain, " \t0123456789") if self._tokenizer else ()
+        return frozenset(ids[0] for ids in alone if len(ids) == 1)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -140,13 +151,13 @@ class LanguageModel:
         """How a session is to read and keep. `context`: tokens it may hold, at most and by default what was trained.
 
         For the advanced: with `rolling`, a full context forgets its oldest tokens but the first few, and the
-        conversation goes on up to the trained length; `quantisation` keeps keys and values in fewer bits.
-        ModelError("request") for a context that holds nothing.
+        conversation goes on up to the trained length; a state of one size, which fills never, does so by itself.
+        `quantisation` keeps keys and values in fewer bits. ModelError("request") for a context that holds nothing.
         """
         if context is not None and context < 1:
             raise ModelError(f"A context of {context} tokens holds nothing; choose a larger one.", "request")
         held = min(context or self.traits.context, self.traits.context)
-        caches = CacheOptions(quantisation, held if rolling else None)
+        caches = CacheOptions(quantisation, held if rolling and self.traits.context < UNBOUNDED else None)
         chosen = self.traits.choices
         return SessionOptions(self.traits.context if rolling else held, chosen.chunk, caches, ahead=chosen.ahead)
 
@@ -194,6 +205,9 @@ class LanguageModel:
     ) -> Generation:
         """An answer to be iterated, with all that can be known and steered. See `Generation` and `TextFlow`.
 
+        Without `max_tokens` an answer may fill the context; where that has no limit, it ends after as many tokens as
+        the model has been trained on.
+
         Faster, and the same: `lookahead` guesses from what was said before, `drafter` is the same conversation's
         session over a smaller model that guesses, one that `check_drafter` lets pass.
         """
@@ -205,13 +219,23 @@ class LanguageModel:
             sampling,
             begun=begun,
             vocabulary=self.traits.vocabulary,
+            uncounted=self.uncounted,
             ends=self.ends,
-            flow=TextFlow(self._tokenizer, stops, thinking) if self._tokenizer else None,
-            max_tokens=max_tokens,
+            flow=self._flow(tokens, stops, thinking),
+            max_tokens=self._at_most(max_tokens),
             progress=progress,
             cancelled=cancelled,
             lookahead=self._lookahead(lookahead, drafter),
         )
+
+    def _flow(self, prompt: Sequence[int], stops: Sequence[str], thinking: bool) -> TextFlow | None:
+        if self._tokenizer is None:
+            return None
+        return TextFlow(self._tokenizer, [*stops, *self.traits.stops], thinking, self._tokenizer.lead(prompt))
+
+    def _at_most(self, max_tokens: int | None) -> int | None:
+        """How many tokens an answer may have: where no context ends one, as many as the longest text it has learnt."""
+        return self.traits.trained if max_tokens is None and self.traits.context == UNBOUNDED else max_tokens
 
     def _lookahead(self, lookup: bool, drafter: Session | None) -> Lookahead:
         sources: list[tuple[Drafts, Gate]] = []
@@ -231,8 +255,8 @@ class LanguageModel:
             )
         if not other.session().takes_back:
             raise ModelError(
-                f"{other.traits.name} cannot draft: its architecture runs in mlx-lm's implementation, with caches that "
-                "do not go back; choose another model.",
+                f"{other.traits.name} cannot draft: what it keeps of a conversation cannot go back by a few tokens; "
+                "choose another model.",
                 "request",
             )
 
@@ -264,20 +288,23 @@ class LanguageModel:
         if not messages or messages[-1].role != "assistant":
             prompt = self.prompt(messages, thinking)
             return Opening(prompt, [], self.opens_reasoning(prompt))
-        answer = messages[-1]
+        answer = self.tokenizer.tidied(messages[-1])
         prompt = self.prompt(messages[:-1], thinking)
         opened = self.opens_reasoning(prompt)
         if answer.token_ids is not None:
             return Opening(prompt, list(answer.token_ids), opened)
-        begun = self.tokenizer.encode_plain(answer.content)
-        if opened and begun:
-            begun = self.tokenizer.encode_control(self._closing(prompt)) + begun
+        if opened and answer.content:
+            begun = self.tokenizer.encode_control(self._closing(prompt)) + self.tokenizer.encode_plain(answer.content)
+        else:
+            lead = self.tokenizer.lead(prompt) if answer.content else ""
+            begun = self.tokenizer.encode_plain(lead + answer.content)
         return Opening(prompt, begun, opened)
 
     def _closing(self, prompt: Sequence[int]) -> str:
         """What a model writes that has opened its reasoning and has nothing to say there."""
-        begun = self.tokenizer.decode(prompt[-1:], skip_special=False)
-        return ("\n" if begun.endswith("\n") else "\n\n") + THINK_CLOSE + "\n\n"
+        lead = self.tokenizer.lead(prompt)
+        begun = self.tokenizer.decode(prompt[-1:], skip_special=False) + lead
+        return lead + ("\n" if begun.endswith("\n") else "\n\n") + THINK_CLOSE + "\n\n"
 
     def alternatives(
         self,
@@ -286,18 +313,23 @@ class LanguageModel:
         chosen: int,
         sampling: Sampling,
         *,
+        answered: int = 0,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Alternatives:
-        """What could have followed `tokens` where `chosen` did. Errors, and Cancelled, as in `Session.prefill`."""
+        """What could have followed `tokens`, the last `answered` of an answer, where `chosen` did.
+
+        Errors, and Cancelled, as in `Session.prefill`.
+        """
         self.check(tokens)
         self.check([chosen])
         logits = session.prefill(tokens, progress, cancelled)
-        return explain(logits, sampling, seen_in(tokens, self.traits.vocabulary), chosen)
+        return explain(logits, Past.of(sampling, self.traits.vocabulary, tokens, answered, self.uncounted), chosen)
 
     def opens_reasoning(self, prompt: Sequence[int]) -> bool:
         """Whether a prompt of this model ends inside reasoning that the template has opened."""
-        return self.tokenizer.decode(prompt[-8:], skip_special=False).rstrip().endswith(THINK_OPEN)
+        said = self.tokenizer.decode(prompt[-8:], skip_special=False) + self.tokenizer.lead(prompt)
+        return said.rstrip().endswith(THINK_OPEN)
 
     def sampling(self, chosen: Mapping[str, Any]) -> Sampling:
         """The checkpoint's defaults with what was `chosen` over them, by `Sampling`'s names; None is not chosen."""

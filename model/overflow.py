@@ -13,6 +13,8 @@ from model.tokenizer import Turn
 
 _CHARACTERS = 8
 """Of a token, more than most texts have: one so many times longer than the context is looked at first."""
+LOOKED_AT = 1 << 20
+"""Characters of a message: of a longer one no more are made into tokens only to count them."""
 FREED = 1 / 4
 """The share of the context that is free again after turns were dropped."""
 
@@ -95,9 +97,10 @@ def tokens_in(
 ) -> int:
     """How many tokens the conversation is as a prompt, whether or not it fits.
 
-    Estimated by its beginning for a message many times longer than the context, which need not be read to say so.
+    Estimated by its beginning for a message many times longer than the context, which need not be read to say so, and
+    for one that takes long to read.
     """
-    most = _CHARACTERS * context
+    most = min(_CHARACTERS * context, LOOKED_AT)
     beyond = sum(
         measure(turn.content[:most]) * (len(turn.content) - most) / most for turn in turns if len(turn.content) > most
     )

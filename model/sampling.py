@@ -1,13 +1,14 @@
 """From logits to the next token, and what else it could have been.
 
 The order is transformers' (generation/logits_process.py and its defaults): repetition penalty over the whole context,
-temperature, top-k, top-p, min-p. Every filter keeps ties, so what is kept does not depend on how a sort breaks them.
+temperature, top-k, top-p, min-p. Behind the first come the penalties on what the answer holds, as RWKV's own sampler
+has them. Every filter keeps ties, so what is kept does not depend on how a sort breaks them.
 """
 
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -33,6 +34,12 @@ class Sampling:
     """Keep what is at least min_p times as likely as the most likely token; 0 keeps all."""
     repetition_penalty: float = 1.0
     """Divides positive and multiplies negative logits of every token of the context (Keskar et al. 2019); 1 is off."""
+    presence_penalty: float = 0.0
+    """Taken from the logits of every token that the answer holds; 0 is off."""
+    frequency_penalty: float = 0.0
+    """Taken from them for each time that it holds them."""
+    penalty_decay: float = 1.0
+    """What a time counts for after each further token, as a part of what it did before; 1 forgets none."""
     seed: int | None = None
     """The same seed, prompt and settings give the same answer. None draws a new one."""
 
@@ -43,6 +50,9 @@ class Sampling:
             ("top_p", 0.0, 1.0),
             ("min_p", 0.0, 1.0),
             ("repetition_penalty", 0.01, 100.0),
+            ("presence_penalty", -100.0, 100.0),
+            ("frequency_penalty", -100.0, 100.0),
+            ("penalty_decay", 0.0, 1.0),
         ):
             value = getattr(self, name)
             if not low <= value <= high:  # also false for NaN
@@ -76,13 +86,88 @@ class Alternatives:
     """The chances, after temperature and before the filters, of what these keep."""
 
 
-class Sampler:
-    """Draws one token after another for one answer; its state is the random key and which tokens the context holds."""
+_HELD = 1e-30
+"""What a count never falls below: how little of it may be left, the answer holds the token."""
 
-    def __init__(self, sampling: Sampling, vocabulary: int, context: Sequence[int] = (), drawn: int = 0) -> None:
+
+@dataclass(frozen=True)
+class Past:
+    """What the penalties go by, as far as any is on. Another one stands behind each token; none is ever changed."""
+
+    sampling: Sampling
+    vocabulary: int
+    seen: mx.array | None
+    """(vocabulary,) of truths: what the whole context holds."""
+    counts: mx.array | None
+    """(vocabulary,) float32: how often the answer holds each token, decayed."""
+    uncounted: frozenset[int]
+
+    @classmethod
+    def of(
+        cls,
+        sampling: Sampling,
+        vocabulary: int,
+        context: Sequence[int] = (),
+        answered: int = 0,
+        uncounted: frozenset[int] = frozenset(),
+    ) -> "Past":
+        """Behind `context`, of which the last `answered` tokens are the answer's; `uncounted` ids may come again and
+        again (digits, say)."""
+        seen = seen_in(context, vocabulary) if sampling.repetition_penalty != 1.0 else None
+        counts = None
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            counted = [0.0] * vocabulary
+            for behind, token in enumerate(context[: -answered - 1 : -1]):
+                if token < vocabulary and token not in uncounted:
+                    counted[token] += max(sampling.penalty_decay**behind, _HELD)
+            counts = mx.array(counted, mx.float32)
+        return cls(sampling, vocabulary, seen, counts, uncounted)
+
+    def __bool__(self) -> bool:
+        return self.seen is not None or self.counts is not None
+
+    def after(self, token: mx.array) -> "Past":
+        """With one more token of the answer."""
+        seen, counts = self.seen, self.counts
+        if seen is not None:
+            seen = mx.put_along_axis(seen, token.reshape(1), mx.array(True), 0)
+        if counts is not None:
+            left = mx.maximum(counts * self.sampling.penalty_decay, mx.minimum(counts, _HELD))
+            counts = left.at[token].add(self._weight(token))
+        return replace(self, seen=seen, counts=counts)
+
+    def _weight(self, token: mx.array) -> mx.array:
+        if not self.uncounted:
+            return mx.array(1.0)
+        return mx.where((mx.array(sorted(self.uncounted)) == token).any(), 0.0, 1.0)
+
+    def penalised(self, logits: mx.array) -> mx.array:
+        """`logits` (vocabulary,) float32, with those of what was there before less likely."""
+        sampling = self.sampling
+        if self.seen is not None:
+            penalty = sampling.repetition_penalty
+            logits = mx.where(self.seen, mx.where(logits < 0, logits * penalty, logits / penalty), logits)
+        if self.counts is not None:
+            less = sampling.presence_penalty + sampling.frequency_penalty * self.counts
+            logits = mx.where(self.counts > 0, logits - less, logits)
+        return logits
+
+
+class Sampler:
+    """Draws one token after another for one answer; its state is the random key and what the penalties go by."""
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        vocabulary: int,
+        context: Sequence[int] = (),
+        drawn: int = 0,
+        uncounted: frozenset[int] = frozenset(),
+    ) -> None:
         """`vocabulary`: ids the tokenizer knows; rows of the logits beyond them are padding and never drawn.
 
-        `drawn`: how many of the answer's tokens there are already: what a seed gives goes on behind them.
+        `drawn`: how many of the answer's tokens the context ends with: what a seed gives goes on behind them.
+        `uncounted` as in `Past.of`.
         """
         self._sampling = sampling
         self._vocabulary = vocabulary
@@ -91,35 +176,32 @@ class Sampler:
         if sampling.seed is not None and not sampling.greedy:
             for _ in range(drawn):
                 self._key, _ = mx.random.split(self._key)
-        self._seen = seen_in(context, vocabulary) if sampling.repetition_penalty != 1.0 else None
+        self._past = Past.of(sampling, vocabulary, context, drawn, uncounted)
 
     def __call__(self, logits: mx.array) -> mx.array:
         """The next token for `logits` (vocab,) of any float type: a scalar array, not evaluated yet, for `token_id`."""
         if logits.size > self._vocabulary:
             logits = logits[: self._vocabulary]
-        if self._sampling.greedy and self._seen is None:
+        if self._sampling.greedy and not self._past:
             best: mx.array = on_gpu(_greedy, otherwise=_greedy)(logits)
             return best
-        logits = logits.astype(mx.float32)
-        if self._seen is not None:
-            logits = penalised(logits, self._seen, self._sampling.repetition_penalty)
+        logits = self._past.penalised(logits.astype(mx.float32))
         if self._sampling.greedy:
             token = mx.argmax(logits)
         else:
             self._key, key = mx.random.split(self._key)
             token = mx.random.categorical(filtered(logits, self._sampling), key=key)
-        if self._seen is not None:
-            self._seen[token] = True
+        self._past = self._past.after(token)
         return _sound(token, logits)
 
     @property
-    def state(self) -> tuple[mx.array, mx.array | None]:
+    def state(self) -> tuple[mx.array, Past]:
         """What the next draw depends on, for `restore`."""
-        return self._key, None if self._seen is None else mx.array(self._seen)  # `_seen` is written in place
+        return self._key, self._past
 
-    def restore(self, state: tuple[mx.array, mx.array | None]) -> None:
-        """Draw from now on as from then on; a state can be restored once."""
-        self._key, self._seen = state
+    def restore(self, state: tuple[mx.array, Past]) -> None:
+        """Draw from now on as from then on."""
+        self._key, self._past = state
 
 
 def _greedy(logits: mx.array) -> mx.array:
@@ -160,11 +242,6 @@ def seen_in(context: Sequence[int], vocabulary: int) -> mx.array:
     return seen
 
 
-def penalised(logits: mx.array, seen: mx.array, penalty: float) -> mx.array:
-    """`logits` with those of the tokens that were `seen` less likely by the repetition penalty."""
-    return mx.where(seen, mx.where(logits < 0, logits * penalty, logits / penalty), logits)
-
-
 def filtered(logits: mx.array, sampling: Sampling) -> mx.array:
     """Scores (vocab,) float32 to draw by: `logits` over the temperature, -inf for what the filters leave out.
 
@@ -187,22 +264,15 @@ def filtered(logits: mx.array, sampling: Sampling) -> mx.array:
     return scores
 
 
-def explain(
-    logits: mx.array,
-    sampling: Sampling,
-    seen: mx.array,
-    chosen: int,
-    *,
-    most_kept: int = 40,
-    most_cut: int = 10,
-) -> Alternatives:
-    """What a Sampler that has `seen` these tokens, (vocabulary,) of truths, would draw from for `logits`.
+def explain(logits: mx.array, past: Past, chosen: int, *, most_kept: int = 40, most_cut: int = 10) -> Alternatives:
+    """What a Sampler with this `past` would draw from for `logits`.
 
     Of what the filters keep it names `most_kept`, of what they cut off `most_cut`, and `chosen` is always among them.
     ModelError where the logits are no numbers.
     """
-    plain = logits[: seen.size].astype(mx.float32)
-    scores = penalised(plain, seen, sampling.repetition_penalty)
+    sampling = past.sampling
+    plain = logits[: past.vocabulary].astype(mx.float32)
+    scores = past.penalised(plain)
     if not mx.isfinite(scores.max()).item():
         raise _no_number()
     if sampling.greedy:

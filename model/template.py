@@ -20,9 +20,37 @@ MAX_SOURCE = 256_000
 class ChatTemplate:
     """One chat template. `name` is what errors call it."""
 
-    def __init__(self, source: str, name: str = "the chat template") -> None:
+    def __init__(
+        self,
+        source: str,
+        name: str = "the chat template",
+        *,
+        turns: tuple[str, ...] = (),
+        leads: Mapping[str, str] | None = None,
+    ) -> None:
+        """What follows is for formats that tell turns apart by words, and not by control tokens.
+
+        `turns`: what they begin with, a blank line first, and first the person's; `leads`: what an answer begins with
+        that is no part of it, by what the prompt ends with.
+        """
         self.source = source
         self.name = name
+        self.turns = turns
+        self.leads = dict(leads or {})
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What a model writes behind an answer of its, where no token ends one."""
+        return self.turns[:1]
+
+    def tidied(self, role: str, content: str) -> str:
+        """`content` as it may stand in a turn, such that it begins no other: with line breaks for blank lines.
+
+        The answers of a model keep theirs, as long as they begin no turn.
+        """
+        if not self.turns or (role == "assistant" and not any(turn in content for turn in self.turns)):
+            return content
+        return "\n".join(filter(None, content.replace("\r\n", "\n").split("\n")))
 
     def render(
         self,

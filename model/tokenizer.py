@@ -12,14 +12,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
-import tokenizers
-
-from model.detokenizer import BYTE_CHARACTERS, Detokenizer, Errors, bytes_of, decoding, detokenizer
+from model.backends import Backend, Library, read_library
+from model.conversations import conversation_format
+from model.detokenizer import Detokenizer, Errors
 from model.encoding import Encoder
 from model.errors import ModelError, one_line
 from model.placeholders import Placeholders
 from model.template import ChatTemplate
-from model.tokenizer_files import ids_in, named_tokens, read_file, read_table, read_template, token_text
+from model.tokenizer_files import (
+    LIBRARY,
+    SENTENCEPIECE,
+    ids_in,
+    is_world,
+    named_tokens,
+    read_file,
+    read_table,
+    token_text,
+)
+from model.world import read_world
 
 PaddingSide = Literal["left", "right"]
 
@@ -95,7 +105,7 @@ class Tokenizer:
 
     def __init__(
         self,
-        backend: tokenizers.Tokenizer,
+        backend: Backend,
         *,
         name: str = "tokenizer",
         eos_ids: Iterable[int] = (),
@@ -107,26 +117,12 @@ class Tokenizer:
 
         `tokens` are the names by which templates may ask for special tokens, besides those of the options.
         """
-        backend.no_truncation()
-        backend.no_padding()
         self._backend = backend
         self._name = name
         self.options = options
-        _set_unknown(backend, options.unk_token)
-        # What `encode` reads text with: the same, unless it is to overlook special tokens.
-        self._reader = backend
-        if options.split_special_tokens:
-            self._reader = tokenizers.Tokenizer.from_str(backend.to_str())
-            self._reader.encode_special_tokens = True
         self._encode_prompt = Encoder(backend)
-        self._packed_spell = lru_cache(maxsize=512)(self._decodes_to)  # asked again at every turn
-        added = backend.get_added_tokens_decoder()
-        # The same model without its added tokens. It shares the vocabulary, so a second one costs nothing.
-        self._plain = tokenizers.Tokenizer(backend.model)
-        if backend.normalizer is not None:
-            self._plain.normalizer = backend.normalizer
-        if backend.pre_tokenizer is not None:
-            self._plain.pre_tokenizer = backend.pre_tokenizer
+        self._packed_lead = lru_cache(maxsize=512)(self._spelled_before)  # asked again at every turn
+        added = backend.added
         self._special = frozenset(id for id, token in added.items() if token.special)
         # Some vocabularies list runs of spaces and newlines among the added tokens. They steer nothing.
         control = {id: token.content for id, token in added.items() if token.special or token.content.strip("▁ \n\t\r")}
@@ -136,14 +132,14 @@ class Tokenizer:
         self._literals = frozenset(filter(None, control.values()))
         # Such tokens are looked for after normalising, which turns other characters into a literal (under NFKC
         # full-width brackets).
-        self._finds_normalised = backend.normalizer is not None and any(added[id].normalized for id in control)
+        self._finds_normalised = backend.normalises and any(added[id].normalized for id in control)
         ordered = sorted(self._literals, key=len, reverse=True)
         self._literal = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
         # Words among the added tokens are left out: hiding the "t" at each end would tear ordinary text apart.
         marks = [text for text in ordered if not text[0].isalnum()]
         self._openings = frozenset(text[:n] for text in marks for n in range(1, len(text)))
         self._longest = max(map(len, ordered), default=0)
-        self.size: int = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.size: int = backend.size
         self.unk_id, self.bos_id, self.eos_id, self.pad_id = map(
             self._id, (options.unk_token, options.bos_token, options.eos_token, options.pad_token)
         )
@@ -155,31 +151,25 @@ class Tokenizer:
 
     def same_tokens(self, other: "Tokenizer") -> bool:
         """Whether every id is the same token in both."""
-        return self.size == other.size and self._backend.get_vocab() == other._backend.get_vocab()
+        return self.size == other.size and self._backend.vocabulary() == other._backend.vocabulary()
 
     @classmethod
-    def from_folder(cls, folder: Path, **options: Unpack[TokenizerChoices]) -> "Tokenizer":
+    def from_folder(
+        cls, folder: Path, shape: Mapping[str, Any] | None = None, **options: Unpack[TokenizerChoices]
+    ) -> "Tokenizer":
         """The tokenizer of a checkpoint folder. ModelError, naming the file, where one is missing or damaged.
 
-        tokenizer.json is needed; tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json
-        and chat_template.jinja are used where they are present. `options` go over what these say; ModelError("request")
-        for a token that the vocabulary lacks.
+        tokenizer.json is needed, or the vocabulary of RWKV's World models; tokenizer_config.json,
+        special_tokens_map.json, generation_config.json, config.json and chat_template.jinja are used where they are
+        present; `shape` stands for what config.json says where there is none. `options` go over what these say;
+        ModelError("request") for a token that the vocabulary lacks.
         """
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise ModelError(
-                f"{folder.name}: tokenizer.json is missing from {folder}; download the model again, "
-                "or look for a version of it that has one"
-            )
-        try:
-            backend = read_backend(read_file(path))
-        except ValueError as error:
-            raise ModelError(f"{folder.name}: tokenizer.json cannot be read ({error}); download it again") from None
         config = read_table(folder / "tokenizer_config.json")
         tokens = read_table(folder / "special_tokens_map.json") | config
+        shape = read_table(folder / "config.json") if shape is None else shape
         ends = [
             *ids_in(read_table(folder / "generation_config.json").get("eos_token_id")),
-            *ids_in(read_table(folder / "config.json").get("eos_token_id")),
+            *ids_in(shape.get("eos_token_id")),
         ]
         read: dict[str, Any] = {name: token_text(value) if name in _TOKENS else value for name, value in tokens.items()}
         written = {
@@ -187,6 +177,15 @@ class Tokenizer:
             for field in fields(TokenizerOptions)
             if field.name in read and _fits(field.name, read[field.name])
         }
+        world = read_world(folder, config) if is_world(folder, shape) else None
+        if world is not None:
+            # Only its control tokens steer, whatever the files around it name: ids of some library's, an empty line.
+            names = {None, *(token.content for token in world.added.values())}
+            end = world.id_to_token(0)
+            written = {"eos_token": end, "pad_token": end} | {
+                name: value for name, value in written.items() if name not in _TOKENS or value in names
+            }
+            ends = [0, *(id for id in ends if id in world.added)]
         try:
             chosen = replace(TokenizerOptions(**written), **options)
         except TypeError:
@@ -194,12 +193,11 @@ class Tokenizer:
             raise ModelError(
                 f"A tokenizer's options are {known}; {one_line(str([*options]))} were given", "request"
             ) from None
+        backend = world or _library(folder, chosen.unk_token, config)
         for name in _TOKENS & options.keys():
             token = getattr(chosen, name)
-            vocabulary = (
-                backend.model if name == "unk_token" else backend
-            )  # the model itself has to know what it writes
-            if token is not None and vocabulary.token_to_id(token) is None:
+            # What stands for text that cannot be spelled has to be a token of the model itself.
+            if token is not None and backend.token_to_id(token, added=name != "unk_token") is None:
                 raise ModelError(
                     f"{folder.name} has no {one_line(repr(token))} to be its {name}; choose a token of its vocabulary",
                     "request",
@@ -210,7 +208,7 @@ class Tokenizer:
             eos_ids=ends,
             options=chosen,
             tokens=named_tokens(tokens),
-            template=read_template(folder, config),
+            template=conversation_format(folder, config, shape.get("model_type"), world is not None),
         )
 
     def _id(self, token: str | None) -> int | None:
@@ -220,7 +218,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of text as a model's author means it, with the added tokens that it names. No BOS is added."""
-        return self._reader.encode(_encodable(text), add_special_tokens=False).ids
+        return self._backend.encode(_encodable(text), "ordinary" if self.options.split_special_tokens else "all")
 
     def encode_control(self, text: str) -> list[int]:
         """Ids of what a template writes: its control tokens are meant, whatever the options say."""
@@ -228,28 +226,20 @@ class Tokenizer:
 
     def encode_plain(self, text: str) -> list[int]:
         """Ids of what a person typed: never one of a control token's, whatever it says."""
-        ids = self._plain.encode(_encodable(text), add_special_tokens=False).ids
+        ids = self._backend.encode(_encodable(text), "none")
         if self._control.isdisjoint(ids):
             return ids
         # The model's own vocabulary held a control token's literal whole. Break the text until it cannot.
         if len(text) > 1:
             middle = len(text) // 2
             return self.encode_plain(text[:middle]) + self.encode_plain(text[middle:])
-        return [id for id in self._letter_by_bytes(text) if id not in self._control]
-
-    def _letter_by_bytes(self, character: str) -> Iterator[int]:
-        for byte in _encodable(character).encode():
-            for piece in (BYTE_CHARACTERS[byte], f"<0x{byte:02X}>"):
-                id = self._plain.token_to_id(piece)
-                if id is not None:
-                    yield id
-                    break
+        return [id for id in self._backend.encode_bytes(_encodable(text)) if id not in self._control]
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of `ids`; ids that mean nothing have no text, and bytes that are none what `options.errors` says."""
         known = [id for id in ids if 0 <= id < self.size]
         if self.options.errors == "replace":
-            return self._backend.decode(known, skip_special_tokens=skip_special)
+            return self._backend.decode(known, skip_special)
         text = self._streaming(self._special if skip_special else frozenset())
         return "".join([*map(text.add, known), text.flush()])
 
@@ -268,13 +258,12 @@ class Tokenizer:
     def bytes_of(self, id: int) -> bytes:
         """The bytes that a token stands for, a control token's name; none for an id that is no token."""
         name = self.controls.get(id)
-        return bytes_of(self._backend, id) if name is None else name.encode()
+        return self._backend.bytes_of(id) if name is None else name.encode()
 
     @property
     def kind(self) -> str:
         """How it makes tokens of text, in the field's words: byte-level BPE, Unigram."""
-        model = type(self._backend.model).__name__
-        return f"byte-level {model}" if decoding(self._backend) == "bytes" else model
+        return self._backend.kind
 
     def text_after(self, before: Sequence[int], id: int) -> str:
         """What `id` adds to the text of `before`, or the name of a special token; U+FFFD for part of a character."""
@@ -286,7 +275,7 @@ class Tokenizer:
         return text.add(id) + text.flush()
 
     def _streaming(self, skipped: frozenset[int]) -> Detokenizer:
-        return detokenizer(self._backend, skipped, self.options.errors, self._name)
+        return self._backend.detokenizer(skipped, self.options.errors, self._name)
 
     def pad(self, batch: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
         """Rows of ids brought to the length of the longest, and their masks: 1 for a row's own ids, 0 for padding.
@@ -318,7 +307,7 @@ class Tokenizer:
         unchanged. `thinking`: whether the model is to reason first, where the template knows the choice.
         ModelError where there is no template, or it fails.
         """
-        hidden = Placeholders()
+        messages, hidden = [*map(self.tidied, messages)], Placeholders()
         contents = [self._masked(turn.content, hidden) for turn in messages]
         ids: list[int] = []
         for part in self._laid_out(messages, contents, hidden, add_generation_prompt, thinking):
@@ -330,14 +319,14 @@ class Tokenizer:
 
         None where the template does more with those than to put them somewhere. ModelError as in `prompt`.
         """
-        hidden = Placeholders()
+        messages, hidden = [*map(self.tidied, messages)], Placeholders()
         contents = [*(self._masked(turn.content, hidden) for turn in messages[:-1]), hidden.gap]
         parts = [*self._laid_out(messages, contents, hidden, True, thinking)]
         last = parts.pop() if parts else ""
         if not isinstance(last, str) or last.count(hidden.gap) != 1:
             return None
         begin, end = last.split(hidden.gap)
-        *before, begin = [*self._encode_prompt.units(begin)] or [""]
+        *before, begin = [*self._backend.units(begin)] or [""]
         length = sum(len(self.encode_control(part) if isinstance(part, str) else part) for part in (*parts, *before))
         return Around(self, length, begin, end)
 
@@ -380,12 +369,29 @@ class Tokenizer:
     def length(self, begin: str, content: str, end: str) -> int | None:
         """Tokens of what a person typed between two stretches of a rendered template; None where it might be looked at
         there: for being empty, for space at its ends, or for the name of a control token."""
+        content = self.tidied(Turn("user", content)).content
         if not content or content != content.strip() or self._literal.search(content):
             return None
         hidden = Placeholders()
         text = begin + self._masked(content, hidden) + end
         parts = self._parts(text, hidden, (), ())
         return sum(len(self.encode_control(part) if isinstance(part, str) else part) for part in parts)
+
+    def tidied(self, turn: Turn) -> Turn:
+        """As it may stand in a conversation: see `ChatTemplate.tidied`."""
+        content = self.template.tidied(turn.role, turn.content) if self.template else turn.content
+        return turn if content == turn.content else replace(turn, content=content)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What ends an answer where the format has no token for it."""
+        return self.template.stops if self.template else ()
+
+    def lead(self, prompt: Sequence[int]) -> str:
+        """What an answer behind this prompt begins with that is none of its text; most formats have no such thing."""
+        leads = self.template.leads if self.template else {}
+        tail = self.decode(prompt[-_LOOKED_AT:], skip_special=False) if leads else ""
+        return next((lead for end, lead in leads.items() if tail.endswith(end)), "")
 
     def can_choose_thinking(self) -> bool:
         """Whether the chat template writes another prompt where the model is to reason than where it is not."""
@@ -404,8 +410,11 @@ class Tokenizer:
         control = ""
         for before, index, inside in hidden.marked(text):
             known = () if index is None else messages[index].token_ids or ()
-            if index is not None and inside == contents[index] and self._spells(known, messages[index].content):
-                between, settled = before, list(known)
+            lead = None
+            if index is not None and inside == contents[index]:
+                lead = self._lead_of(known, messages[index].content)
+            if lead is not None and before.endswith(lead):
+                between, settled = before.removesuffix(lead), list(known)
             else:
                 between, settled = before + inside, []
             for piece, literal in hidden.pieces(between):
@@ -420,16 +429,19 @@ class Tokenizer:
                 yield settled
         yield from _nonempty(control)
 
-    def _spells(self, ids: Sequence[int], content: str) -> bool:
-        """Whether `ids` are exactly this content: those of an answer may hold its reasoning or a stop string too."""
+    def _lead_of(self, ids: Sequence[int], content: str) -> str | None:
+        """What `ids` spell before exactly this content, one of the template's leads if anything; None where they spell
+        something else: those of an answer may hold its reasoning or a stop string too."""
         try:
-            return bool(ids) and self._packed_spell(array("I", ids).tobytes(), content)
+            return self._packed_lead(array("I", ids).tobytes(), content) if ids else None
         except OverflowError:  # nobody's ids
-            return False
+            return None
 
-    def _decodes_to(self, packed: bytes, content: str) -> bool:
+    def _spelled_before(self, packed: bytes, content: str) -> str | None:
         ids = array("I", packed)
-        return max(ids) < self.size and self.decode(ids) == content
+        spelled = self.decode(ids) if max(ids) < self.size else ""
+        leads = ("", *self.template.leads.values()) if self.template else ("",)
+        return next((lead for lead in leads if spelled == lead + content), None)
 
     def _render(self, turns: Sequence[tuple[str, str]], add_generation_prompt: bool, thinking: bool | None) -> str:
         if self.template is None:
@@ -438,12 +450,13 @@ class Tokenizer:
                 "use the model's instruct or chat version",
                 kind="template",
             )
-        return self.template.render(
+        text = self.template.render(
             [{"role": role, "content": content} for role, content in turns],
             add_generation_prompt=add_generation_prompt,
             tokens=self._tokens,
             thinking=thinking,
         )
+        return _encodable(text)
 
     def _masked(self, content: str, hidden: Placeholders) -> str:
         """`content` with whatever could become a control token hidden behind placeholders."""
@@ -478,28 +491,32 @@ class Around:
         return None if inside is None else self.before + inside
 
 
-def read_backend(text: str) -> tokenizers.Tokenizer:
-    """The library's own tokenizer from the text of tokenizer.json. ValueError, in one line, where it is damaged."""
+def _library(folder: Path, unknown: str | None, config: Mapping[str, Any]) -> Library:
+    name = LIBRARY
+    if not (folder / LIBRARY).exists() and (folder / SENTENCEPIECE).is_file():
+        name = SENTENCEPIECE
+    if not (folder / name).is_file():
+        raise ModelError(
+            f"{folder.name}: tokenizer.json is missing from {folder}; download the model again, "
+            "or look for a version of it that has one"
+        )
+    if name == LIBRARY:
+        text = read_file(folder / name)
+    else:
+        from model.sentencepiece import library_json
+
+        text = library_json(folder, config)
     try:
-        return tokenizers.Tokenizer.from_str(text)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:  # plain Exception, and for a panic of the library's not even that
-        raise ValueError(one_line(str(error))) from None
-
-
-def _set_unknown(backend: tokenizers.Tokenizer, token: str | None) -> None:
-    """Has the model write `token` for what it cannot spell, if it is one of its own."""
-    model = backend.model
-    if token is not None and hasattr(model, "unk_token") and model.token_to_id(token) is not None:
-        model.unk_token = token
+        return Library(read_library(text), unknown)
+    except ValueError as error:
+        raise ModelError(f"{folder.name}: {name} cannot be read ({error}); download it again") from None
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _encodable(text: str) -> str:
-    # A terminal can hand over half of a UTF-16 pair; no tokenizer takes it.
+    # A terminal or a template can hand over half of a UTF-16 pair; no tokenizer takes it.
     return _SURROGATE.sub("\ufffd", text)
 
 

@@ -11,6 +11,32 @@ from typing import Any
 from model.errors import ModelError, one_line
 from model.template import ChatTemplate
 
+LIBRARY = "tokenizer.json"
+WORLD = "rwkv_vocab_v20230424.txt"
+"""The vocabulary of RWKV's World models."""
+WORLD_ROWS = 65_530
+"""Tokens of it; GPT-NeoX's, by which the models before them were trained, has fewer."""
+RWKV = frozenset({"rwkv", "rwkv7"})
+"""Model types."""
+SENTENCEPIECE = "tokenizer.model"
+"""The same vocabulary as in tokenizer.json, where there is none, as sentencepiece has it."""
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether one of the files that `model.tokenizer.Tokenizer` is made of is there."""
+    return any((folder / name).exists() for name in (LIBRARY, WORLD, SENTENCEPIECE))
+
+
+def is_world(folder: Path, fields: Mapping[str, object]) -> bool:
+    """Whether the ids of a checkpoint are those of the World vocabulary; `fields` is what config.json says.
+
+    Where there is another vocabulary beside it, it is that of RWKV's models with rows enough for it.
+    """
+    if not (folder / WORLD).exists() or not (folder / LIBRARY).exists():
+        return (folder / WORLD).exists()
+    rows = fields.get("vocab_size")
+    return fields.get("model_type") in RWKV and not (isinstance(rows, int) and rows < WORLD_ROWS)
+
 
 def read_table(path: Path) -> dict[str, Any]:
     """The table in a small JSON file; an empty one where there is no file."""

@@ -6,12 +6,18 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
+from mlx.utils import tree_flatten
 
 import model
 from model import LanguageModel
-from model.benchmark import Meter, bandwidth, number_type, packed_bits, prompt, weights_read
+from model.benchmark import Meter, bandwidth, number_type, packed_bits, prompt, untrained, weights_read
 from model.choices import Choices
-from tests.checkpoints import random_checkpoint
+from model.config import parse_config
+from model.facts import parameters, state_bytes
+from tests.checkpoints import TINY_QWEN2, random_checkpoint
+
+ROW = 2 * 2 * 2 * 8 * 4
+"""Bytes of a token's keys and values: layers, both of them, heads, numbers, bytes of each."""
 
 
 class Watched:
@@ -53,6 +59,31 @@ def test_a_prompt_is_read_whole_each_time_and_nothing_is_written(meter: Meter, w
     for _ in range(2):
         assert meter.prefill(30).seconds > 0
         assert watched.since() == [30]
+
+
+def test_what_stands_for_a_prompt_afterwards_is_counted(meter: Meter) -> None:
+    assert meter.prefill(30).kept == ROW * 30
+
+
+def test_a_model_without_training_has_the_parameters_of_its_shape_and_reads(tmp_path: Path) -> None:
+    language_model = untrained(TINY_QWEN2, "tiny")
+    traits = language_model.traits
+    assert traits.parameters == parameters(parse_config(TINY_QWEN2, "tiny")).total
+    assert (traits.architecture, traits.context, traits.vocabulary) == ("qwen2", 256, 96)
+    assert Meter(language_model, tmp_path).prefill(30).kept == ROW * 30
+
+
+@pytest.mark.parametrize("kind", ["rwkv", "rwkv7"])
+def test_a_state_is_measured_as_keys_and_values_are(tmp_path: Path, kind: str) -> None:
+    fields = {"model_type": kind, "vocab_size": 96, "hidden_size": 64, "num_hidden_layers": 2}
+    language_model = untrained(fields, "tiny")
+    meter = Meter(language_model, tmp_path)
+    state = state_bytes(parse_config(fields, "tiny"), 4)
+    held = sum(array.nbytes for _, array in tree_flatten(language_model.network.parameters()))
+    assert {meter.prefill(length).kept for length in (5, 80)} == {state}
+    for _ in range(2):
+        assert meter.turn(40, 7).seconds > 0 and meter.restore(40, 7).seconds > 0
+        assert meter.decode(30, 4).read == held - 4 * 96 * 64 + state  # a row of the embedding is looked up
 
 
 def test_an_answer_is_written_behind_what_was_read_once(meter: Meter, watched: Watched) -> None:
@@ -109,9 +140,8 @@ def test_conversations_kept_for_later_are_not_counted_as_memory_of_this_one(mete
 
 def test_a_token_needs_all_weights_and_what_was_said(folder: Path, meter: Meter) -> None:
     weights = sum(array.nbytes for array in mx.load(str(folder / "model.safetensors")).values())
-    rows = 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads of them, numbers, bytes
-    assert meter.decode(0, 4).read == weights + rows * (1 + 4)
-    assert meter.decode(100, 4).read == weights + rows * (100 + 4)
+    assert meter.decode(0, 4).read == weights + ROW * (1 + 4)
+    assert meter.decode(100, 4).read == weights + ROW * (100 + 4)
 
 
 def test_an_embedding_is_read_where_it_is_the_head_too(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_the_law_holds_for_a_model_whose_words_depend_on_all_before(tmp_path):
         GREEDY,
         Sampling(temperature=0, repetition_penalty=1.3),
         Sampling(temperature=0.9, top_k=20, repetition_penalty=1.1, seed=5),
+        Sampling(presence_penalty=0.2, frequency_penalty=0.3, penalty_decay=0.9, seed=6),
     ):
         prompt = loaded.prompt([HELLO])
         whole = [token.id for token in loaded.generation(loaded.session(), prompt, sampling, max_tokens=24)]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
+from model.backends import Library
 from model.encoding import Encoder
 
 WORDS = [
@@ -51,32 +52,28 @@ BACKENDS = {scheme: pieces(scheme) for scheme in ("first", "always", "never")}
 
 
 @pytest.fixture(scope="module", params=[*BACKENDS, "qwen"])
-def backend(request) -> tokenizers.Tokenizer:
-    if request.param == "qwen":
-        whole: tokenizers.Tokenizer = request.getfixturevalue("qwen_backend")
-        return whole
-    return BACKENDS[request.param]
+def backend(request) -> Library:
+    return Library(request.getfixturevalue("qwen_backend") if request.param == "qwen" else BACKENDS[request.param])
 
 
 @given(text=texts)
 def test_units_come_to_the_tokens_of_the_whole(backend, text):
     encode = Encoder(backend)
-    whole = backend.encode(text, add_special_tokens=False).ids
+    whole = backend.encode(text)
     assert encode(text) == whole
     assert encode(text) == whole, "the same when it is remembered"
 
 
-class Counting:
+class Counting(Library):
     """A backend that counts what it is asked for."""
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        self._backend = backend
-        self.get_added_tokens_decoder = backend.get_added_tokens_decoder
+    def __init__(self, whole: tokenizers.Tokenizer) -> None:
+        super().__init__(whole)
         self.asked: list[str] = []
 
-    def encode(self, text, add_special_tokens):
+    def encode(self, text, added="all"):
         self.asked.append(text)
-        return self._backend.encode(text, add_special_tokens=add_special_tokens)
+        return super().encode(text, added)
 
 
 def test_of_a_longer_conversation_only_what_is_new_is_encoded():

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import Config, LayerQuantization, parse_config, with_window
+from model.config import LayerQuantization, Quantization, Rwkv7Config, TransformerConfig, parse_config, with_window
 from model.facts import (
-    PARTS,
     attention_map,
     attention_pairs,
     composition,
@@ -20,12 +19,15 @@ from model.facts import (
     layer_runs,
     parameters,
     sharing,
+    state_bytes,
     stored_bytes,
     weight_bytes,
 )
 
 
-def shape(layers: int, hidden: int, heads: int, kv: int, inner: int, vocab: int, tied: bool, **more: object) -> Config:
+def shape(
+    layers: int, hidden: int, heads: int, kv: int, inner: int, vocab: int, tied: bool, **more: object
+) -> TransformerConfig:
     fields: dict[str, object] = {
         "model_type": "qwen2",
         "num_hidden_layers": layers,
@@ -37,7 +39,9 @@ def shape(layers: int, hidden: int, heads: int, kv: int, inner: int, vocab: int,
         "tie_word_embeddings": tied,
         **more,
     }
-    return parse_config(fields, "a model")
+    config = parse_config(fields, "a model")
+    assert isinstance(config, TransformerConfig)
+    return config
 
 
 QWEN = {
@@ -167,7 +171,7 @@ def test_the_parts_add_up_whatever_they_are_stored_as() -> None:
     for config in (*QWEN.values(), PUBLISHED):
         for packing in (None, LayerQuantization(64, 4), LayerQuantization(32, 8), LayerQuantization(32, 4, "mxfp4")):
             rows = composition(config, packing)
-            assert tuple(row.part for row in rows) == PARTS
+            assert tuple(row.part for row in rows) == ("embeddings", "attention", "feed-forward", "norms", "head")
             assert sum(row.nbytes for row in rows) == weight_bytes(config, packing)
             assert sum(row.parameters for row in rows) == parameters(config).total
             assert abs(sum(row.share for row in rows) - 1) < 1e-12
@@ -230,3 +234,88 @@ def test_a_window_makes_attention_linear() -> None:
     full, sliding = QWEN["2.5-7B"], with_window(QWEN["2.5-7B"], 1024, 28)
     assert attention_pairs(full, 32_768) == 28 * (32_768 * 32_769 // 2)
     assert attention_pairs(sliding, 65_536) - attention_pairs(sliding, 32_768) == 28 * 32_768 * 1024
+
+
+# --- without attention ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "hidden", "count"),
+    [(12, 768, 169_342_464), (24, 1024, 430_397_440), (24, 2048, 1_515_106_304), (32, 2560, 2_984_627_200)],
+)
+def test_the_parameters_of_published_rwkv_4_are_counted_exactly(layers: int, hidden: int, count: int) -> None:
+    fields = {"model_type": "rwkv", "vocab_size": 50277, "num_hidden_layers": layers, "hidden_size": hidden}
+    assert parameters(parse_config(fields, "RWKV-4")).total == count
+
+
+def rwkv7(layers: int, hidden: int, low_ranks: tuple[int, int, int, int], **more: object) -> Rwkv7Config:
+    """`low_ranks`: of the decay, of the rate in context, of the values and of the gate."""
+    names = ("decay_low_rank_dim", "a_low_rank_dim", "v_low_rank_dim", "gate_low_rank_dim")
+    fields: dict[str, object] = {
+        "model_type": "rwkv7",
+        "vocab_size": 65536,
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        **dict(zip(names, low_ranks, strict=True)),
+        **more,
+    }
+    config = parse_config(fields, "RWKV-7")
+    assert isinstance(config, Rwkv7Config)
+    return config
+
+
+RWKV7 = {
+    "0.1B": rwkv7(12, 768, (64, 64, 32, 128)),
+    "0.4B": rwkv7(24, 1024, (64, 64, 32, 128)),
+    "1.5B": rwkv7(24, 2048, (96, 96, 64, 256)),
+    "2.9B": rwkv7(32, 2560, (96, 96, 64, 320)),
+    "7.2B": rwkv7(32, 4096, (128, 128, 96, 480)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("0.1B", 191_034_624),
+        ("0.4B", 450_767_872),
+        ("1.5B", 1_527_404_544),
+        ("2.9B", 2_947_735_040),
+        ("7.2B", 7_199_141_888),
+    ],
+)
+def test_the_parameters_of_published_rwkv_7_are_counted_exactly(name: str, count: int) -> None:
+    assert parameters(RWKV7[name]).total == count
+
+
+def test_a_state_has_as_many_numbers_as_its_author_says() -> None:
+    small = RWKV7["0.4B"]
+    assert small.num_hidden_layers * (small.state_numbers + small.shift_numbers) == 1_622_016
+    assert state_bytes(small, element=4) == 4 * 1_622_016
+
+
+def test_seven_billion_parameters_without_attention_hold_what_qwen2_7b_holds_of_594_tokens() -> None:
+    state, each = state_bytes(RWKV7["7.2B"]), kv_bytes_per_token(QWEN["2.5-7B"])
+    assert state == 34_078_720 and state // each == 594
+    assert [round(kv_bytes(QWEN["2.5-7B"], tokens) / state, 1) for tokens in (1024, 8192, 65536)] == [1.7, 13.8, 110.3]
+
+
+def test_quantising_leaves_low_rank_parts_unless_a_checkpoint_says_otherwise() -> None:
+    rule = LayerQuantization(64, 4)
+    config = rwkv7(2, 512, (64, 64, 64, 64))
+    low_rank = 2 * 512 * 64 * 2 * 4 - 2 * 512 * 64  # up and down, four of them, but in the first layer
+    vectors = parameters(config).total - 2 * 65536 * 512 - 2 * 12 * 512 * 512 - low_rank
+    assert weight_bytes(config, rule) == (2 * 65536 + 2 * 12 * 512) * 512 * 9 // 16 + 2 * (low_rank + vectors)
+    assert weight_bytes(config, rule) == weight_bytes(config, Quantization(rule))
+    path = "model.layers.1.attn.w_lora.lora.2"
+    mixed = weight_bytes(config, Quantization(rule, {path: LayerQuantization(64, 8)}))
+    assert weight_bytes(config, rule) - mixed == 512 * 64 * 2 - 512 * 64 * 17 // 16
+
+
+def test_pangu_pi_costs_what_its_two_modules_add() -> None:
+    llama = shape(29, 4096, 32, 32, 11008, 100_883, False, model_type="llama")
+    pangu = shape(29, 4096, 32, 32, 11008, 100_883, False, model_type="pangu_pi")
+    added = parameters(pangu), parameters(llama)
+    assert added[0].attention - added[1].attention == 29 * 2 * 4096 * 4096 // 32
+    assert added[0].feed_forward - added[1].feed_forward == 29 * 2 * 2 * 11008
+    assert added[0].total == pytest.approx(6.73e9, rel=0.01)
+    assert kv_bytes_per_token(pangu) == kv_bytes_per_token(llama)

@@ -14,6 +14,7 @@ from tokenizers import decoders, models
 
 import model
 from model import LanguageModel, ModelError, Sampling, Session
+from model.backends import Library
 from model.detokenizer import BYTE_CHARACTERS
 from model.generation import Generation, TextFlow, Token
 from model.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ def tokenizer() -> Tokenizer:
     vocabulary = {text: id for id, text in enumerate([*BYTE_CHARACTERS, *spelled])}
     backend = tokenizers.Tokenizer(models.BPE(vocabulary, []))
     backend.decoder = decoders.ByteLevel()
-    return Tokenizer(backend)
+    return Tokenizer(Library(backend))
 
 
 def written(flow: TextFlow, ids: list[int]) -> tuple[str, str, bool]:

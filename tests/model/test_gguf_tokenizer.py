@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType as Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.backends import Library
 from model.errors import ModelError
 from model.tokenizer import Tokenizer
 from model.weights.gguf import convert
@@ -121,7 +122,7 @@ def test_merges_from_scores_come_to_what_sentencepiece_does(text: str) -> None:
 
 
 def test_control_tokens_and_bytes_are_what_their_types_say() -> None:
-    tokenizer = Tokenizer(rebuilt(sentencepiece()))
+    tokenizer = Tokenizer(Library(rebuilt(sentencepiece())))
     ids = tokenizer.encode("<s>[INST]abc</s>")
     assert (ids[0], ids[1], ids[-1]) == (1, 259, 2)
     assert tokenizer.decode(ids) == "[INST] abc" and tokenizer.decode(ids[2:-1]) == "abc"

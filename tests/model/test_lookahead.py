@@ -21,7 +21,9 @@ from tests.model.test_session_machine import OPTIONS, SHAPES, VOCABULARY, shaped
 SAMPLINGS = {
     "greedy": GREEDY,
     "greedy, penalised": Sampling(temperature=0, repetition_penalty=1.3),
+    "greedy, counted": Sampling(temperature=0, presence_penalty=0.2, frequency_penalty=0.3, penalty_decay=0.9),
     "warm": Sampling(temperature=1.5, seed=1),
+    "warm, counted": Sampling(presence_penalty=0.2, frequency_penalty=0.3, penalty_decay=0.9, seed=3),
     "every filter": Sampling(temperature=1.1, top_k=20, top_p=0.9, min_p=0.02, repetition_penalty=1.2, seed=2),
 }
 PROMPT = [index * 7 % VOCABULARY for index in range(20)]

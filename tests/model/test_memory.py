@@ -1,12 +1,15 @@
 """Memory holds its bounds, and takes what was foretold, by MLX's own counters."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
 
 import model
+from model import memory
 from model.cache.rows import QuantisedRows, RowsView
+from model.layers import wkv7
 from model.layers.attention import blocked
 from model.memory import CPU, CUDA
 from model.session import SessionOptions
@@ -86,11 +89,22 @@ def test_a_conversation_takes_what_was_foretold(name):
     told = foretold(SHAPES[name], back_end_of(measured))
     assert told.total == pytest.approx(measured.peak, rel=0.1)
     assert told.weights == pytest.approx(measured.weights, rel=0.01)
-    assert told.kv == pytest.approx(measured.kv, rel=0.02)
+    assert told.kv + told.state == pytest.approx(measured.held, rel=0.02)
+
+
+def test_a_state_is_foretold_by_the_chunks_in_which_it_is_made():
+    assert memory._SCANNED == wkv7.CHUNK
+
+
+def test_without_attention_a_longer_conversation_takes_no_more():
+    for name in ("RWKV-4", "RWKV-7"):
+        for back_end in (CUDA, CPU):
+            short, long = (foretold(replace(SHAPES[name], context=context), back_end) for context in (10, 1 << 20))
+            assert short == long and long.kv == 0 and long.state > 0
 
 
 def test_a_gpu_computes_with_weights_as_they_are_stored():
     for shape in SHAPES.values():
         gpu, cpu = (foretold(shape, back_end) for back_end in (CUDA, CPU))
         assert gpu.weights <= 0.51 * cpu.weights
-        assert gpu.kv <= cpu.kv and gpu.workspace > 0
+        assert gpu.kv <= cpu.kv and gpu.state <= cpu.state and gpu.workspace > 0

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ModelError
-from model.overflow import FREED, Fitted, fit_prompt, tokens_in, whole_prompt
+from model.config import UNBOUNDED
+from model.overflow import FREED, LOOKED_AT, Fitted, fit_prompt, tokens_in, whole_prompt
 from model.tokenizer import Turn
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=30)
@@ -100,12 +101,13 @@ def test_a_conversation_is_counted_as_it_would_be_read(lengths):
     assert tokens_in(turns, 50, render, len) == len(render(turns))
 
 
-def test_a_message_many_times_too_long_is_counted_by_its_beginning():
+@pytest.mark.parametrize(("context", "looked_at"), [(500, 8 * 500), (UNBOUNDED, LOOKED_AT)])
+def test_a_message_that_is_far_too_long_is_counted_by_its_beginning(context, looked_at):
     seen = []
 
     def measured(text):
         seen.append(len(text))
         return len(text) // 4
 
-    counted = tokens_in([Turn("user", "x" * 10**7)], 500, lambda turns: measured(turns[0].content) * [0], measured)
-    assert counted == pytest.approx(10**7 / 4, rel=0.01) and max(seen) <= 8 * 500
+    counted = tokens_in([Turn("user", "x" * 10**7)], context, lambda turns: measured(turns[0].content) * [0], measured)
+    assert counted == pytest.approx(10**7 / 4, rel=0.01) and max(seen) <= looked_at

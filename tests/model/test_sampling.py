@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ModelError, Sampling
-from model.sampling import Sampler, explain, filtered, seen_in, token_id
+from model.sampling import Past, Sampler, explain, filtered, token_id
 
 logits_lists = st.lists(st.integers(-80, 80).map(lambda tenth: tenth / 10), min_size=2, max_size=30)
 
@@ -102,6 +102,47 @@ def test_the_repetition_penalty_counts_the_whole_context_and_what_was_just_drawn
     assert [int(sampler(logits).item()) for _ in range(3)] == [0, 1, 1]  # 2.5 > 4/2; then 2 > 1.25 and 1.5
 
 
+def test_what_the_answer_holds_becomes_less_likely_with_each_time_and_is_forgotten():
+    logits, context = mx.array([2.0, 1.0, 0.0]), [0, 0, 0]  # the prompt's own words count for nothing
+    assert drawn(Sampling(temperature=0, presence_penalty=1.5), logits, 5, context) == [0, 1, 0, 0, 0]
+    assert drawn(Sampling(temperature=0, frequency_penalty=0.8), logits, 6, context) == [0, 0, 1, 0, 1, 2]
+    forgetting = Sampling(temperature=0, frequency_penalty=3, penalty_decay=0.25)
+    assert drawn(forgetting, logits, 6, context) == [0, 1, 0, 1, 0, 1]
+    forgotten = Sampling(temperature=0, presence_penalty=1.5, penalty_decay=0)  # how often, but not that it was there
+    assert drawn(forgotten, logits, 5, context) == [0, 1, 0, 0, 0]
+
+
+def test_what_is_not_counted_comes_again_as_likely_as_before():
+    sampling = Sampling(temperature=0, frequency_penalty=1.5)
+    sampler = Sampler(sampling, 3, [0, 2], drawn=2, uncounted=frozenset({0}))
+    assert [token_id(sampler(mx.array([2.0, 1.0, 2.5]))) for _ in range(4)] == [0, 0, 0, 0]
+    sampler = Sampler(sampling, 3, [2], drawn=1, uncounted=frozenset({0}))
+    assert [token_id(sampler(mx.array([1.5, 2.0, 0.0]))) for _ in range(3)] == [1, 0, 0]
+
+
+def drawn(sampling: Sampling, logits: mx.array, count: int, context: list[int]) -> list[int]:
+    sampler = Sampler(sampling, logits.size, context)
+    return [token_id(sampler(logits)) for _ in range(count)]
+
+
+def test_an_answer_that_goes_on_has_its_penalties_as_if_it_had_not_stopped():
+    sampling = Sampling(seed=3, presence_penalty=0.5, frequency_penalty=0.4, penalty_decay=0.9, repetition_penalty=1.1)
+    logits = mx.array([1.0, 0.5, 0.0, 0.2])
+    whole = drawn(sampling, logits, 12, [1])
+    later = Sampler(sampling, 4, [1, *whole[:5]], drawn=5)
+    assert [token_id(later(logits)) for _ in range(7)] == whole[5:]
+
+
+def test_a_state_can_be_returned_to_again_and_again():
+    sampler = Sampler(Sampling(seed=3, frequency_penalty=2.0, repetition_penalty=1.5), 4)
+    logits, state = mx.array([1.0, 0.5, 0.0, 0.2]), sampler.state
+    runs = []
+    for _ in range(3):
+        runs.append([token_id(sampler(logits)) for _ in range(6)])
+        sampler.restore(state)
+    assert runs[0] == runs[1] == runs[2]
+
+
 @pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(top_k=2, top_p=0.5, min_p=0.1)])
 @pytest.mark.parametrize(
     "logits",
@@ -149,6 +190,9 @@ def test_the_lowest_temperature_is_greedy(others):
         {"min_p": -0.1},
         {"temperature": math.nan},
         {"repetition_penalty": 0},
+        {"presence_penalty": math.nan},
+        {"frequency_penalty": 101},
+        {"penalty_decay": 1.1},
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong):
@@ -165,6 +209,9 @@ samplings = st.builds(
     top_p=st.sampled_from([0.13, 0.5, 0.87, 1.0]),
     min_p=st.sampled_from([0.0, 0.07, 0.53]),
     repetition_penalty=st.sampled_from([1.0, 1.3]),
+    presence_penalty=st.sampled_from([0.0, 0.7]),
+    frequency_penalty=st.sampled_from([0.0, 0.4]),
+    penalty_decay=st.sampled_from([0.0, 0.9, 1.0]),
 )
 
 
@@ -173,28 +220,35 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum()
 
 
-def penalised_by_hand(logits: list[float], context: list[int], penalty: float) -> np.ndarray:
-    return np.array(
-        [
-            value if token not in context else value * penalty if value < 0 else value / penalty
-            for token, value in enumerate(logits)
-        ],
-        np.float32,
-    )
+def penalised_by_hand(logits: list[float], sampling: Sampling, context: list[int], answered: int) -> np.ndarray:
+    """The definition, token by token: rwkv's `PIPELINE.generate` for what the answer holds."""
+    penalty, occurrence = sampling.repetition_penalty, dict[int, float]()
+    for token in context[len(context) - answered :]:
+        occurrence = {other: times * sampling.penalty_decay for other, times in occurrence.items()}
+        occurrence[token] = occurrence.get(token, 0.0) + 1
+    scores = []
+    for token, value in enumerate(logits):
+        if token in context:
+            value = value * penalty if value < 0 else value / penalty
+        if token in occurrence:
+            value -= sampling.presence_penalty + occurrence[token] * sampling.frequency_penalty
+        scores.append(value)
+    return np.array(scores, np.float32)
 
 
 @given(
     logits=st.lists(st.integers(-80, 80).map(lambda tenth: tenth / 10), min_size=2, max_size=80),
     sampling=samplings,
     context=st.lists(st.integers(0, 90), max_size=5),
+    share=st.integers(0, 5),
     place=st.integers(0, 79),
 )
-def test_candidates_have_the_chances_that_are_drawn_by(logits, sampling, context, place):
-    size, chosen = len(logits), place % len(logits)
+def test_candidates_have_the_chances_that_are_drawn_by(logits, sampling, context, share, place):
+    size, chosen, answered = len(logits), place % len(logits), min(share, len(context))
     padded = mx.array([*logits, 99.0, math.nan], mx.float32)
-    found = explain(padded, sampling, seen_in(context, size), chosen)
+    found = explain(padded, Past.of(sampling, size, context, answered), chosen)
     tokens = {one.token: one for one in found.tokens}
-    scores = penalised_by_hand(logits, context, sampling.repetition_penalty)
+    scores = penalised_by_hand(logits, sampling, context, answered)
     if sampling.greedy:
         shares = np.eye(size)[int(scores.argmax())]
         before_cut = shares
@@ -218,16 +272,16 @@ def test_candidates_have_the_chances_that_are_drawn_by(logits, sampling, context
 
 def test_of_many_candidates_the_best_are_named_and_the_chosen_one():
     logits = [-token / 100 for token in range(200)]
-    found = explain(mx.array(logits), Sampling(top_k=60), seen_in([], 200), 50)
+    found = explain(mx.array(logits), Past.of(Sampling(top_k=60), 200), 50)
     assert [one.token for one in found.tokens] == [*range(39), 50, *range(60, 70)]
-    found = explain(mx.array(logits), Sampling(top_k=60), seen_in([], 200), 150)
+    found = explain(mx.array(logits), Past.of(Sampling(top_k=60), 200), 150)
     assert [one.token for one in found.tokens] == [*range(40), *range(60, 69), 150]
     assert found.kept == 60
 
 
 def test_candidates_are_drawn_as_often_as_their_shares_say():
     sampling, logits = Sampling(temperature=0.8, top_k=3, repetition_penalty=1.5, seed=1), [2.0, 1.0, 0.5, -1.0]
-    shares = {one.token: one.share for one in explain(mx.array(logits), sampling, seen_in([0], 4), 0).tokens}
+    shares = {one.token: one.share for one in explain(mx.array(logits), Past.of(sampling, 4, [0]), 0).tokens}
     counted = np.zeros(4)
     for seed in range(1500):
         once = Sampler(Sampling(temperature=0.8, top_k=3, repetition_penalty=1.5, seed=seed), 4, [0])
@@ -237,4 +291,4 @@ def test_candidates_are_drawn_as_often_as_their_shares_say():
 
 def test_no_candidates_are_told_of_logits_that_are_no_numbers():
     with pytest.raises(ModelError, match="computed no number"):
-        explain(mx.array([math.nan, 1.0]), Sampling(), seen_in([], 2), 0)
+        explain(mx.array([math.nan, 1.0]), Past.of(Sampling(), 2), 0)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from model.backends import Library
 from model.errors import ModelError
 from model.template import ChatTemplate
 from model.tokenizer import Tokenizer, TokenizerOptions, Turn
@@ -25,7 +26,9 @@ JOINING = "{% for m in messages %}{{ m.content | trim }}{% endfor %}"
 
 @pytest.fixture(scope="session")
 def qwen(qwen_backend: tokenizers.Tokenizer) -> Tokenizer:
-    return Tokenizer(qwen_backend, options=TokenizerOptions(eos_token="<|im_end|>"), template=ChatTemplate(CHATML))
+    return Tokenizer(
+        Library(qwen_backend), options=TokenizerOptions(eos_token="<|im_end|>"), template=ChatTemplate(CHATML)
+    )
 
 
 def with_template(tokenizer: Tokenizer, source: str) -> Tokenizer:
@@ -121,7 +124,7 @@ def test_a_vocabulary_that_prefers_whole_words_is_broken_down() -> None:
     backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.add_special_tokens(["<x>", "§"])
-    tokenizer = Tokenizer(backend)
+    tokenizer = Tokenizer(Library(backend))
     assert tokenizer.encode("<x>") == [3]
     assert tokenizer.encode_plain("<x>") == [0, 1, 2]
     assert tokenizer.encode_plain("x<x>é") == [1, 0, 1, 2, 4, 5]
@@ -150,7 +153,9 @@ def test_characters_that_a_normaliser_turns_into_a_literal_stay_text() -> None:
     backend = tokenizers.Tokenizer(models.WordLevel({"<x>": 0, "[?]": 1}, unk_token="[?]"))
     backend.normalizer = normalizers.NFKC()
     backend.add_special_tokens([tokenizers.AddedToken("<x>", normalized=True)])
-    tokenizer = Tokenizer(backend, template=ChatTemplate("<x>{% for m in messages %}{{ m.content }}{% endfor %}"))
+    tokenizer = Tokenizer(
+        Library(backend), template=ChatTemplate("<x>{% for m in messages %}{{ m.content }}{% endfor %}")
+    )
     assert tokenizer.encode("\uff1cx\uff1e") == [0]
     assert tokenizer.prompt([Turn("user", "\uff1cx\uff1e")]).count(0) == 1
 
@@ -306,7 +311,7 @@ def llama_like_backend() -> tokenizers.Tokenizer:
 
 
 def llama_like() -> Tokenizer:
-    return Tokenizer(llama_like_backend())
+    return Tokenizer(Library(llama_like_backend()))
 
 
 def test_other_decoders_stream_too() -> None:
