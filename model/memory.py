@@ -1,8 +1,8 @@
-"""What a model takes in memory while it answers, foretold from its configuration: weights, KV cache and workspace.
+"""What a model takes in memory while it answers, foretold from its configuration: weights, cache or state, workspace.
 
-It follows what `model.allocation` prescribes and what one layer of `model.qwen2` computes; measured are only a few
-constants per back end, each where it stands. It knows no MLX, nothing of the process around it, and nothing of what
-MLX keeps of freed buffers.
+It follows what `model.allocation` prescribes and what one layer of `model.qwen2` or of the RWKVs computes; measured are
+only a few constants per back end, each where it stands. It knows no MLX, nothing of the process around it, and nothing
+of what MLX keeps of freed buffers.
 """
 
 from collections import Counter
@@ -23,13 +23,31 @@ from model.allocation import (
     unpacks,
 )
 from model.choices import Choices, choices_for
-from model.config import SHAPES, Config, LayerQuantization
-from model.facts import FULL, matrices, parameters, stored_element, weight_bytes
+from model.config import (
+    SHAPES,
+    Config,
+    LayerQuantization,
+    RecurrentConfig,
+    Rwkv4Config,
+    Rwkv7Config,
+    TransformerConfig,
+)
+from model.facts import (
+    FLOAT32,
+    FULL,
+    matrices,
+    packing_of,
+    parameters,
+    state_bytes,
+    stored_element,
+    weight_bytes,
+)
 
-FLOAT32 = 4
 KvBits = Literal[4, 8]
 _KV_GROUP = 64
 """Numbers of a key that share a scale, where keys and values are quantised."""
+_SCANNED = 16
+"""Tokens of a chunk of RWKV-7's scan (model.layers.wkv7)."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +92,14 @@ class Taken(NamedTuple):
 
     weights: int
     kv: int
+    """Keys and values; a recurrent model has none."""
+    state: int
+    """Of a recurrent model, copies of it to return to included: as much after any number of tokens."""
     workspace: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv + self.workspace
+        return self.weights + self.kv + self.state + self.workspace
 
 
 def taken(
@@ -96,18 +117,48 @@ def taken(
     """
     element = _element(config, back_end)
     weights, loading = _weights(config, back_end, memory)
-    kv = _kv(config, tokens, back_end, element, kv_bits, marks)
+    packed = config.quantization is not None and weights < parameters(config).total * FLOAT32
+    talk = _talk(config, tokens, back_end, element, kv_bits, marks, packed)
     working = max(
-        _reading(config, tokens, back_end, element, kv_bits),
-        _writing(config, kv, back_end),
+        talk.working,
         back_end.sampling * config.vocab_size * FLOAT32,
-        loading - weights - kv,
+        loading - weights - talk.kv - talk.state,
     )
-    return Taken(weights, kv, working)
+    return Taken(weights, talk.kv, talk.state, working)
+
+
+class _Talk(NamedTuple):
+    """What a conversation takes beside the weights."""
+
+    kv: int
+    state: int
+    working: int
+    """The most that reading a chunk of it takes, or writing a token."""
+
+
+def _talk(
+    config: Config,
+    tokens: int,
+    back_end: BackEnd,
+    element: int,
+    kv_bits: KvBits | None,
+    marks: int,
+    packed: bool,
+) -> _Talk:
+    """`packed`: whether the weights are still, while they are computed with."""
+    match config:
+        case TransformerConfig():
+            kv = _kv(config, tokens, back_end, element, kv_bits, marks)
+            reading = _reading(config, tokens, back_end, element, kv_bits, packed)
+            return _Talk(kv, 0, max(reading, _writing(config, kv, back_end)))
+        case RecurrentConfig():
+            return _Talk(0, _states(config, element, marks), _recurring(config, back_end, element, packed))
+    raise TypeError(f"nobody has said what a conversation with a {type(config).__name__} takes")
 
 
 def _choices(config: Config, back_end: BackEnd) -> Choices:
-    return choices_for(back_end.gpu, back_end.architecture, parameters(config).total)
+    recurrent = isinstance(config, RecurrentConfig)
+    return choices_for(back_end.gpu, back_end.architecture, parameters(config).total, recurrent)
 
 
 def _chunk(config: Config, back_end: BackEnd) -> int:
@@ -115,7 +166,7 @@ def _chunk(config: Config, back_end: BackEnd) -> int:
     return _choices(config, back_end).chunk
 
 
-def _writing(config: Config, kv: int, back_end: BackEnd) -> int:
+def _writing(config: TransformerConfig, kv: int, back_end: BackEnd) -> int:
     """Bytes of the copies that a GPU writes caches to where a step is queued while the one before still reads them."""
     return kv if back_end.gpu and kv <= _choices(config, back_end).ahead else 0
 
@@ -147,7 +198,7 @@ def _peak_of_loading(config: Config) -> int:
     element = stored_element(config)
     sizes = []
     for _, path, matrix in matrices(config):
-        packing = config.quantization.of(path) if config.quantization else None
+        packing = packing_of(config.quantization, path, matrix) if config.quantization else None
         stored, dense = matrix.nbytes(packing, element), matrix.parameters * FLOAT32
         sizes.append((stored, dense, _beside(packing, stored, dense)))
     held = peak = 0
@@ -168,7 +219,7 @@ def _beside(packing: LayerQuantization | None, stored: int, dense: int) -> int:
 # --- keys and values ------------------------------------------------------------------------------------------------
 
 
-def _row(config: Config, element: int, kv_bits: KvBits | None) -> int:
+def _row(config: TransformerConfig, element: int, kv_bits: KvBits | None) -> int:
     """Bytes of the keys and values of one position in one layer."""
     numbers = 2 * config.num_key_value_heads * config.head_dim
     if kv_bits is None:
@@ -176,7 +227,9 @@ def _row(config: Config, element: int, kv_bits: KvBits | None) -> int:
     return numbers * kv_bits // 8 + 2 * (numbers // _KV_GROUP) * element  # a scale and a bias a group
 
 
-def _kv(config: Config, tokens: int, back_end: BackEnd, element: int, kv_bits: KvBits | None, marks: int) -> int:
+def _kv(
+    config: TransformerConfig, tokens: int, back_end: BackEnd, element: int, kv_bits: KvBits | None, marks: int
+) -> int:
     """Bytes of all caches as they are allocated, room to grow and copies to return to included."""
     row = _row(config, element, kv_bits)
     layers = Counter(config.layer_windows)
@@ -198,19 +251,30 @@ def _capacities(tokens: int, window: int | None, chunk: int) -> list[int]:
     return capacities
 
 
-# --- what one chunk takes beside ------------------------------------------------------------------------------------
+# --- what a chunk of attention takes beside -------------------------------------------------------------------------
 
 
-def _reading(config: Config, tokens: int, back_end: BackEnd, element: int, kv_bits: KvBits | None) -> int:
+def _reading(
+    config: TransformerConfig, tokens: int, back_end: BackEnd, element: int, kv_bits: KvBits | None, packed: bool
+) -> int:
     """Bytes for reading a chunk: of each layer that is alive its results, and what attention takes where it is most."""
     rows = min(_chunk(config, back_end), max(tokens, 1))
     attention = max(
         _attending(config, tokens, window, rows, back_end, element, kv_bits) for window in set(config.layer_windows)
     )
-    return int(back_end.alive(config.num_hidden_layers) * _results(config, rows, element) + attention)
+    layer = _results(config, rows, element) + (_unpacked(config, rows, back_end, element) if packed else 0)
+    return int(back_end.alive(config.num_hidden_layers) * layer + attention)
 
 
-def _results(config: Config, rows: int, element: int) -> int:
+def _unpacked(config: Config, rows: int, back_end: BackEnd, element: int) -> int:
+    """Bytes of one layer's packed matrices where they are unpacked for `rows` tokens."""
+    if rows < _choices(config, back_end).unpack:
+        return 0
+    inner = (matrix for part, _, matrix in matrices(config) if part not in ("embeddings", "head") and not matrix.kept)
+    return sum(matrix.parameters for matrix in inner) // config.num_hidden_layers * element
+
+
+def _results(config: TransformerConfig, rows: int, element: int) -> int:
     """Bytes of all that one layer computes for `rows` tokens, attention's own apart.
 
     Of the hidden size: both norms, both outputs, both sums and what came in. Of the queries: projected, normed or
@@ -223,7 +287,7 @@ def _results(config: Config, rows: int, element: int) -> int:
 
 
 def _attending(
-    config: Config,
+    config: TransformerConfig,
     tokens: int,
     window: int | None,
     rows: int,
@@ -244,7 +308,9 @@ def _attending(
     return _scores(config, keys, rows, back_end, kv_bits, True) + (capacity if again else earlier) * row
 
 
-def _scores(config: Config, keys: int, rows: int, back_end: BackEnd, kv_bits: KvBits | None, masked: bool) -> float:
+def _scores(
+    config: TransformerConfig, keys: int, rows: int, back_end: BackEnd, kv_bits: KvBits | None, masked: bool
+) -> float:
     """Bytes of scores, masks and unpacked keys over so many `keys`."""
     scores = config.num_attention_heads * rows * FLOAT32
     held = holds_scores(back_end.gpu, config.head_dim)
@@ -254,3 +320,38 @@ def _scores(config: Config, keys: int, rows: int, back_end: BackEnd, kv_bits: Kv
     unpacked = 2 * config.num_key_value_heads * config.head_dim * FLOAT32
     block = (2 * scores + unpacked + rows) * min(keys, back_end.blocks * BLOCK)  # before and after the mask
     return back_end.attending(config.num_hidden_layers) * block
+
+
+# --- recurrence -----------------------------------------------------------------------------------------------------
+
+
+def _states(config: RecurrentConfig, element: int, marks: int) -> int:
+    """Bytes of the state, of the one before the last token, and of the copies to return to, of which every other one
+    ends a prompt and has its logits."""
+    state = state_bytes(config, element)
+    copies = marks * state + marks // 2 * config.vocab_size * element
+    return 2 * state + min(copies, max(SNAPSHOT_BYTES, state))
+
+
+def _recurring(config: RecurrentConfig, back_end: BackEnd, element: int, packed: bool) -> int:
+    """Bytes for reading a chunk: of each layer that is alive what it computes, and all new states."""
+    rows = _chunk(config, back_end)
+    layer = rows * _of_a_layer(config) * FLOAT32 + (_unpacked(config, rows, back_end, element) if packed else 0)
+    return int(back_end.alive(config.num_hidden_layers) * layer) + state_bytes(config, element)
+
+
+def _of_a_layer(config: RecurrentConfig) -> int:
+    """Numbers for each token: what a layer computes, at its most, and what its new state is made from.
+
+    Counted in hidden states by peaks on a CPU, for one layer and for eight of them. The feed-forward comes when most of
+    this is gone again. RWKV-4: levels and means, and both parts' normed input. RWKV-7: the same input, and of each
+    chunk of its scan three matrices of a state's size.
+    """
+    hidden = config.hidden_size
+    match config:
+        case Rwkv4Config():
+            mixed = config.attention_hidden_size
+            return 15 * mixed + 7 * hidden
+        case Rwkv7Config():
+            return 42 * hidden + 3 * config.state_numbers // _SCANNED
+    raise TypeError(f"nobody has said what a {type(config).__name__} computes")

@@ -32,7 +32,7 @@ def fit(
     kv_bits: Annotated[int | None, typer.Option(help="Bits of quantised keys and values, 4 or 8.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Tell whether a model fits in this machine's memory: its weights, its cache at a context, and its workspace."""
+    """Tell whether a model fits in this machine's memory: its weights, its cache or state, and its workspace."""
     from app.library.machine import this_machine
 
     if kv_bits not in (None, 4, 8):
@@ -98,26 +98,41 @@ def _model(reference: str) -> "InstalledModel | Offer | Found":
 
 def _lines(fit: "Fit", machine: "Machine") -> list[str]:
     """The verdict, what takes how much, and what there is."""
+    if fit.need.state:
+        held = ("state", f"{size(fit.need.state)} at any number of tokens, copies to return to included")
+    else:
+        held = ("KV cache", f"{size(fit.need.kv)} at {fit.context:,} tokens")
     rows = [
         ("weights", size(fit.need.weights)),
-        ("KV cache", f"{size(fit.need.kv)} at {fit.context:,} tokens"),
+        held,
         ("workspace", size(fit.need.workspace)),
         ("the process", size(fit.need.reserve)),
         ("in all", size(fit.need.total)),
         ("may be used", f"{size(fit.budget)} by {machine.backend} on {machine.chip}; {size(fit.free)} are free now"),
-        ("context", f"up to {fit.longest:,} tokens" if fit.longest else "none, however short"),
+        ("context", _reach(fit.longest)),
     ]
     return [f"{fit.verdict}: {fit.sentence}", *(f"  {name:<12} {value}" for name, value in rows)]
 
 
+def _reach(longest: int) -> str:
+    from model.config import UNBOUNDED
+
+    if longest >= UNBOUNDED:
+        return "no limit"
+    return f"up to {longest:,} tokens" if longest else "none, however short"
+
+
 def _figures(fit: "Fit", machine: "Machine") -> dict[str, object]:
-    """The same as JSON has it: sizes in bytes, contexts in tokens."""
+    """The same as JSON has it: sizes in bytes, contexts in tokens; null for one that has no limit."""
+    from model.config import UNBOUNDED
+
     need = fit.need
     return {
         "verdict": fit.verdict,
         "sentence": fit.sentence,
         "weights": need.weights,
         "kv": need.kv,
+        "state": need.state,
         "workspace": need.workspace,
         "process": need.reserve,
         "total": need.total,
@@ -125,7 +140,7 @@ def _figures(fit: "Fit", machine: "Machine") -> dict[str, object]:
         "free": fit.free,
         "backend": machine.backend,
         "context": fit.context,
-        "longest": fit.longest,
-        "roomy": fit.roomy,
+        "longest": fit.longest if fit.longest < UNBOUNDED else None,
+        "roomy": fit.roomy if fit.roomy < UNBOUNDED else None,
         "bits": fit.bits,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from app.chat.text import one_line
 from app.cli.shared import opened, settings_in_force, tell
 from app.errors import QuietlyError
 from app.inspecting.told import Drawn, Source, Table, Words, laid
@@ -23,13 +24,29 @@ _WIDEST = 1 << 16
 
 def inspect(
     model: Annotated[str, typer.Argument(help="A model by name or folder, a GGUF file, or a config.json.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(help="With --diversity: a text to read; by default the tour that comes with Quietly."),
+    ] = None,
     context: Annotated[
         int | None, typer.Option(min=1, max=1 << 40, help="Tokens of conversation; by default all it can take.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="A text of yours, to be counted in its tokens.")] = None,
+    diversity: Annotated[
+        bool,
+        typer.Option("--diversity", help="Open the model instead, and tell how much the states of its layers differ."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Show what a model is made of and what it costs, from its configuration, and what its tokens are."""
+    if diversity:
+        from app.cli.diversity import show_diversity
+
+        if context is not None or (file and text is not None):
+            raise QuietlyError("--diversity goes with one text, a file or --text, and with --json: leave the rest out.")
+        return show_diversity(model, file, text, as_json)
+    if file is not None:
+        raise QuietlyError(f"{one_line(file, 40)} is read with --diversity alone: add that, or leave the file out.")
     from app.inspecting import figures
     from app.inspecting.reading import inspect as read
     from app.shelf import Shelf
@@ -38,9 +55,10 @@ def inspect(
         told = read(model, context, Shelf(store).folders)
     if as_json:
         print(msgspec.json.encode(figures.as_json(told, text)).decode())
-        return
+        return None
     for number, section in enumerate(figures.sections(told, text)):
         _print([*([Words("")] if number else []), Words(section.title, "bold"), *section.parts])
+    return None
 
 
 def tokens(

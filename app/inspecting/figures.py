@@ -1,44 +1,21 @@
 """What is known about a model as numbers for programs, and as sections for people. Figures are `model.facts`'."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.chat.text import one_line, visible
+from app.inspecting.looking_back import PRICED, looking_back
 from app.inspecting.reading import Inspection, Shape, Undescribed
 from app.inspecting.rows import measure
-from app.inspecting.told import Drawn, Section, Source, Table, Words
+from app.inspecting.told import Section, Source, Table, Words
 from app.inspecting.vocabulary import Control, controls
 from app.words import size
-from model.config import Config, LayerQuantization
-from model.facts import (
-    FULL,
-    Row,
-    Run,
-    attention_map,
-    attention_pairs,
-    composition,
-    kv_bytes,
-    kv_bytes_as,
-    kv_bytes_per_token,
-    layer_pairs,
-    layer_runs,
-    parameters,
-    sharing,
-    stored_element,
-)
+from model.config import UNBOUNDED, Config
+from model.facts import Row, composition, parameters, stored_element
 
 if TYPE_CHECKING:
     from model.tokenizer import Tokenizer
 
-_PRICED: tuple[tuple[str, LayerQuantization | None], ...] = (
-    ("16 bit", None),
-    ("8 bit", LayerQuantization(64, 8)),
-    ("4 bit", LayerQuantization(64, 4)),
-)
-"""What sizes are shown for beside the stored one: MLX's usual ways of keeping a model, and our KV caches'."""
-_USUAL = 8192
-"""Tokens that a conversation seldom leaves, shown beside all that a model can take."""
 _NAMED = 40
 """Special tokens that people are shown; JSON has all."""
 _NAME_CELLS = 40
@@ -48,7 +25,10 @@ _NAME_CELLS = 40
 
 
 def as_json(told: Inspection, text: str | None = None) -> dict[str, Any]:
-    """Everything that is shown, as numbers: sizes in bytes, shares from 0 to 1. `text` is measured in tokens."""
+    """Everything that is shown, as numbers: sizes in bytes, shares from 0 to 1; null is a context without a limit.
+
+    `text` is measured in tokens.
+    """
     return {
         "name": told.name,
         **(_shape_as_json(told.shape, told.context) if isinstance(told.shape, Shape) else _stored_as_json(told.shape)),
@@ -61,31 +41,16 @@ def _shape_as_json(shape: Shape, tokens: int) -> dict[str, Any]:
     rows = composition(config, config.quantization, tied, stored_element(config))
     return {
         "architecture": config.model_type,
-        "context": config.context,
+        "context": None if config.context >= UNBOUNDED else config.context,
+        "trained": config.trained,
         "vocabulary": config.vocab_size,
         "tied": tied,
         "parameters": parameters(config, tied).total,
         "stored": _stored(config),
         "bytes": sum(row.nbytes for row in rows),
         "composition": [row._asdict() for row in rows],
-        "bytes_as": {label: _total(composition(config, packing, tied)) for label, packing in _PRICED},
-        "attention": {
-            "kind": sharing(config),
-            "heads": config.num_attention_heads,
-            "kv_heads": config.num_key_value_heads,
-            "head_dim": config.head_dim,
-            "windows": list(config.layer_windows),
-        },
-        "at": {
-            "tokens": tokens,
-            "kv_bytes": kv_bytes(config, tokens),
-            "kv_bytes_per_token": kv_bytes_per_token(config),
-            "kv_bytes_in": {label: kv_bytes(config, tokens, _element(packing)) for label, packing in _PRICED},
-            "kv_bytes_as_mha": kv_bytes_as(config, "MHA", tokens),
-            "kv_bytes_as_mqa": kv_bytes_as(config, "MQA", tokens),
-            "attention_pairs": attention_pairs(config, tokens),
-            "attention_pairs_without_windows": config.num_hidden_layers * layer_pairs(tokens, None),
-        },
+        "bytes_as": {label: _total(composition(config, packing, tied)) for label, packing in PRICED},
+        **looking_back(config).as_json(tokens),
     }
 
 
@@ -128,11 +93,6 @@ def _stored(config: Config) -> str:
     return f"{rule.bits} bit in groups of {rule.group_size}{', some layers otherwise' if mixed else ''}"
 
 
-def _element(packing: LayerQuantization | None) -> float:
-    """Bytes of a number, its share of the scales included."""
-    return FULL if packing is None else packing.bits_per_weight / 8
-
-
 def _total(rows: Iterable[Row]) -> int:
     return sum(row.nbytes for row in rows)
 
@@ -141,7 +101,7 @@ def _total(rows: Iterable[Row]) -> int:
 
 
 def sections(told: Inspection, text: str | None = None) -> list[Section]:
-    """What it is, what it is made of, what its attention sees, what a conversation costs, what its tokens are.
+    """What it is, what it is made of, how it looks back, what a conversation costs, what its tokens are.
 
     `text` is measured in tokens.
     """
@@ -168,30 +128,26 @@ def _shape_sections(name: str, shape: Shape, tokens: int) -> list[Section]:
                 Words(f"{visible(config.model_type)}, {_short(count)} parameters ({count:,})"),
                 Words(
                     f"{config.num_hidden_layers} layers, hidden {config.hidden_size:,}, feed-forward "
-                    f"{config.intermediate_size:,}, vocabulary {config.vocab_size:,}, context {config.context:,} "
-                    f"tokens; stored in {visible(_stored(config))}"
+                    f"{config.intermediate_size:,}, vocabulary {config.vocab_size:,}, {_context(config)}; "
+                    f"stored in {visible(_stored(config))}"
                 ),
             ),
         ),
         Section("Parameters", (_composition_table(config, tied),)),
-        Section(
-            "Attention",
-            (
-                Words(
-                    f"{sharing(config)}: {config.num_attention_heads} query heads, {config.num_key_value_heads} "
-                    f"KV heads of {config.head_dim}"
-                ),
-                Drawn(attention_map(config)),
-                Words(_reach(layer_runs(config)), "dim"),
-            ),
-        ),
-        Section("KV cache", (_cache_table(config, tokens), Words(_pairs(config, tokens), "dim"))),
+        *looking_back(config).sections(tokens),
     ]
+
+
+def _context(config: Config) -> str:
+    """How long a conversation may be."""
+    if config.context >= UNBOUNDED:
+        return f"no limit of context, trained to {config.trained:,} tokens"
+    return f"context {config.context:,} tokens"
 
 
 def _composition_table(config: Config, tied: bool) -> Table:
     stored = composition(config, config.quantization, tied, stored_element(config))
-    priced = [composition(config, packing, tied) for _, packing in _PRICED]
+    priced = [composition(config, packing, tied) for _, packing in PRICED]
     rows: list[tuple[str, ...]] = []
     for index, row in enumerate(stored):
         if row.part == "head" and tied:
@@ -201,7 +157,7 @@ def _composition_table(config: Config, tied: bool) -> Table:
             rows.append((row.part, f"{row.parameters:,}", f"{row.share:.1%}", *sizes))
     totals = [size(_total(kind)) for kind in (stored, *priced)]
     rows.append(("all", f"{sum(row.parameters for row in stored):,}", "", *totals))
-    headings = ("part", "parameters", "share", "as stored", *(label for label, _ in _PRICED))
+    headings = ("part", "parameters", "share", "as stored", *(label for label, _ in PRICED))
     return Table(headings, tuple(rows), "<" + ">" * (2 + len(totals)), bold=len(rows) - 1)
 
 
@@ -212,49 +168,6 @@ def _stored_table(found: Undescribed) -> Table:
     ]
     rows.append(("all", f"{count:,}", "", size(sum(part.nbytes for part in found.parts))))
     return Table(("part", "parameters", "share", "as stored"), tuple(rows), "<>>>", bold=len(rows) - 1)
-
-
-def _cache_table(config: Config, tokens: int) -> Table:
-    own = sharing(config)
-    lengths = [1, *([_USUAL] if tokens > _USUAL else []), tokens]
-    rows = [
-        (f"as it is ({own}), {label}", *(size(kv_bytes(config, length, _element(packing))) for length in lengths))
-        for label, packing in _PRICED
-    ]
-    rows += [
-        (f"were it {kind}, 16 bit", *(size(kv_bytes_as(config, kind, length)) for length in lengths))
-        for kind in ("MHA", "MQA")
-        if kind != own
-    ]
-    headings = ("", "a token", *(f"{length:,} tokens" for length in lengths[1:]))
-    return Table(headings, tuple(rows), "<" + ">" * len(lengths), bold=0)
-
-
-def _pairs(config: Config, tokens: int) -> str:
-    pairs, most = attention_pairs(config, tokens), config.num_hidden_layers * layer_pairs(tokens, None)
-    share = "" if pairs == most else f", {pairs / most:.1%} of what full attention would look at"
-    return f"{pairs:,} pairs of query and key in {tokens:,} tokens, all layers{share}"
-
-
-def _reach(runs: list[Run]) -> str:
-    """Which layers look how far, in words; counts only where they alternate too often to be listed."""
-
-    def reach(window: int | None) -> str:
-        return "█ everything" if window is None else f"▄ the last {window:,} tokens"
-
-    if len(runs) == 1:
-        return f"all layers: {reach(runs[0].window)}"
-    if len(runs) <= 4:
-        return "; ".join(
-            f"layers {run.first} to {run.last}: {reach(run.window)}"
-            if run.first < run.last
-            else f"layer {run.first}: {reach(run.window)}"
-            for run in runs
-        )
-    counts: Counter[int | None] = Counter()
-    for run in runs:
-        counts[run.window] += run.last - run.first + 1
-    return "; ".join(f"{count} layers: {reach(window)}" for window, count in counts.items())
 
 
 def _tokenizer_section(tokenizer: "Tokenizer", rows: int, text: str | None) -> Section:

@@ -13,9 +13,12 @@ from app.errors import QuietlyError
 from app.home import expanded
 from app.inspecting.stored import StoredPart, stored_parts
 from app.inspecting.vocabulary import open_tokenizer
-from model.config import Config, parse_config, read_fields, read_object
+from model.config import Config, parse_config, read_object
 from model.errors import ModelError
 from model.facts import is_tied
+from model.weights.blinkdl import read_fields
+from model.weights.conversions import is_pth
+from model.weights.counting import has_head
 
 if TYPE_CHECKING:
     from model.tokenizer import Tokenizer
@@ -52,12 +55,12 @@ class Inspection:
     shape: Shape | Undescribed
     tokenizer: "Tokenizer | str"
     asked: int | None
-    """Tokens of conversation to price; None is all it can take."""
+    """Tokens of conversation to price; None is all that it was trained on."""
 
     @property
     def context(self) -> int:
         """Tokens of conversation that are priced; 0 where the shape is not known."""
-        return self.asked or (self.shape.config.context if isinstance(self.shape, Shape) else 0)
+        return self.asked or (self.shape.config.trained if isinstance(self.shape, Shape) else 0)
 
 
 def inspect(reference: str, context: int | None, folders: Iterable[Path]) -> Inspection:
@@ -94,7 +97,7 @@ def _shape(path: Path, name: str) -> Shape | Undescribed:
         if path.suffix == ".json":
             fields = read_object(path, name)
         else:
-            fields = _gguf_fields(path) if path.is_file() else read_fields(path)
+            fields = _file_fields(path) if path.is_file() else read_fields(path)
         config = parse_config(fields, name)
     except ModelError as error:
         if error.kind != "unsupported":
@@ -104,7 +107,10 @@ def _shape(path: Path, name: str) -> Shape | Undescribed:
             raise
         return Undescribed(str(error), parts)
     files = _weights(folder) if path.suffix == ".json" or path.is_dir() else {}
-    return Shape(replace(config, dtype=_stored_type(files) or config.dtype), is_tied(config, _has_no_head(files)))
+    return Shape(
+        replace(config, dtype=_stored_type(files) or config.dtype),
+        is_tied(config, not has_head(files) if files else None),
+    )
 
 
 def _tokenizer(path: Path, name: str) -> "Tokenizer | str":
@@ -114,8 +120,19 @@ def _tokenizer(path: Path, name: str) -> "Tokenizer | str":
         return str(error)
 
 
-def _gguf_fields(path: Path) -> dict[str, object]:
+def _file_fields(path: Path) -> dict[str, object]:
     """What config.json would say, from the file's header."""
+    return _pth_fields(path) if is_pth(path) else _gguf_fields(path)
+
+
+def _pth_fields(path: Path) -> dict[str, object]:
+    from model.weights.blinkdl import fields_of
+    from model.weights.pth import read
+
+    return fields_of(read(path), path.stem)
+
+
+def _gguf_fields(path: Path) -> dict[str, object]:
     from model.weights.gguf_header import read
     from model.weights.gguf_shape import ROPE_FACTORS, config_of, our_name
     from model.weights.gguf_types import TYPES, packing
@@ -139,11 +156,6 @@ def _weights(folder: Path) -> "Files":
         return shards(folder)
     except ModelError:
         return {}
-
-
-def _has_no_head(files: "Files") -> bool | None:
-    """Whether the weights lack a head, so that the embeddings are it; None where there are no weights to tell."""
-    return not any("lm_head.weight" in tensors for tensors in files.values()) if files else None
 
 
 def _stored_type(files: "Files") -> str | None:

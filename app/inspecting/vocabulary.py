@@ -1,6 +1,7 @@
 """A model's tokenizer without the model: its vocabulary, its special tokens, its chat template, and text as tokens.
 
-From a checkpoint folder, a GGUF file's header or a tokenizer.json by itself. It reads no weights and loads no MLX.
+From a checkpoint folder, a GGUF file's header, what lies beside a .pth file, or a tokenizer.json by itself. It reads no
+weights and loads no MLX.
 """
 
 import json
@@ -13,6 +14,7 @@ import msgspec
 
 from app.chat.text import one_line
 from app.errors import QuietlyError
+from model.config import parse_config
 from model.errors import ModelError
 
 if TYPE_CHECKING:
@@ -44,17 +46,21 @@ class Control(msgspec.Struct, frozen=True):
 
 
 def open_tokenizer(path: Path, name: str) -> "Tokenizer":
-    """The tokenizer of a folder, of a GGUF file, or of the folder that a .json file is in.
+    """The tokenizer of a folder, of a GGUF or .pth file, or of the folder that a .json file is in.
 
     `name` is what errors call the model. QuietlyError, one sentence, where there is none or it cannot be read.
     """
     from model.tokenizer import Tokenizer
+    from model.tokenizer_files import has_tokenizer
+    from model.weights.conversions import is_pth
 
     folder = path.parent if path.suffix == ".json" else path
-    if folder.is_dir() and not (folder / "tokenizer.json").exists():
+    if folder.is_dir() and not has_tokenizer(folder):
         raise QuietlyError(f"{one_line(name)} has no tokenizer.json, so nothing can be told of its tokens.")
     try:
-        return Tokenizer.from_folder(folder) if folder.is_dir() else _from_gguf(folder, name)
+        if folder.is_dir():
+            return Tokenizer.from_folder(folder)
+        return _from_pth(folder, name) if is_pth(folder) else _from_gguf(folder, name)
     except ModelError as error:
         raise QuietlyError(str(error)) from None
 
@@ -76,6 +82,23 @@ def _from_gguf(path: Path, name: str) -> "Tokenizer":
         folder.mkdir()
         for file, content in settings_of(header, shape).items():
             (folder / file).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return Tokenizer.from_folder(folder)
+
+
+def _from_pth(path: Path, name: str) -> "Tokenizer":
+    """The one that its conversion would have: which of the files beside it that is, its shape tells."""
+    from model.tokenizer import Tokenizer
+    from model.weights.blinkdl import fields_of, vocabulary_beside, vocabulary_name
+    from model.weights.conversions import readable
+    from model.weights.pth import read
+
+    fields = fields_of(read(path), path.stem)
+    vocabulary = vocabulary_beside(path, parse_config(fields, name).vocab_size)
+    with TemporaryDirectory(prefix="quietly-") as made:
+        folder = Path(made) / readable(name)
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+        (folder / vocabulary_name(vocabulary)).symlink_to(vocabulary.resolve())
         return Tokenizer.from_folder(folder)
 
 

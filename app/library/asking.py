@@ -26,7 +26,7 @@ from app.library.layout import File
 from app.library.ranges import causes, of_network
 from app.library.traffic import Traffic
 from app.settings import paths
-from model.config import MAX_FILE, SHAPES, Config, parse_config
+from model.config import MAX_FILE, SHAPES, parse_config
 from model.errors import ModelError
 from model.facts import parameters
 
@@ -102,8 +102,9 @@ def look_up(repo: str) -> Iterator[Found]:
         raise QuietlyError(f"{repo} {reason}.") from None
     files = wanted(repo, [File(file.rfilename, file.size or 0, "", "") for file in model.siblings])
     weights = sum(file.size for file in files if file.name.endswith(".safetensors"))
-    config = _config(one, model.sha, next((file.size for file in files if file.name == "config.json"), 0))
-    count = one.parameters
+    shape = _shape(one, model.sha, next((file.size for file in files if file.name == "config.json"), 0))
+    one = msgspec.structs.replace(one, shape=shape)
+    config, count = one.config, one.parameters
     if config is not None and (config.tie_word_embeddings is not None or count is None):
         count = parameters(config).total
     yield msgspec.structs.replace(
@@ -112,22 +113,24 @@ def look_up(repo: str) -> Iterator[Found]:
         bits=bits_of(weights, count),
         size=sum(file.size for file in files),
         weights=weights,
-        context=config.context if config is not None else None,
-        config=config,
+        context=config.trained if config is not None else None,
     )
 
 
-def _config(one: Found, commit: str, size: int) -> Config | None:
-    """The shape in its config.json; None where that is not described here, or its conditions bar the way to it."""
+def _shape(one: Found, commit: str, size: int) -> str:
+    """Its config.json; empty where what that says is not described here, or its conditions bar the way to it."""
     from huggingface_hub.errors import GatedRepoError
 
     if one.architecture not in SHAPES or size > MAX_FILE:
-        return None
+        return ""
     try:
         fields = json.loads(_get(f"/{one.repo}/resolve/{commit or 'main'}/config.json", {}))
-        return parse_config(fields, one.name) if isinstance(fields, dict) else None
+        if not isinstance(fields, dict):
+            return ""
+        parse_config(fields, one.name)
+        return json.dumps(fields)
     except GatedRepoError:
-        return None
+        return ""
     except (ValueError, RecursionError):
         raise QuietlyError(f"{one.repo}: its config.json is not valid JSON; choose another model.") from None
     except ModelError as error:

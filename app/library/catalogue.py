@@ -46,6 +46,7 @@ class Offer:
     """Of the download, approximately."""
     weights: int
     context: int
+    """That it was trained for."""
     config: Config
     """Its shape; of an architecture that is not ours, the parts that decide what memory it takes."""
     runs: Runs
@@ -58,7 +59,7 @@ class Offer:
 
 
 class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model that people may look for and that cannot run here yet."""
+    """A model that people may look for and that is not offered."""
 
     name: str
     repo: str
@@ -115,7 +116,8 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     licence: str
     note: str
     shape: dict[str, object]
-    quantization: dict[str, object]
+    quantization: dict[str, object] | None = None
+    """None: in full precision."""
     recommended: bool = True
 
 
@@ -140,10 +142,10 @@ def _offer(entry: _Entry) -> Offer | None:
     runs = runner(config.model_type)
     if runs is None:
         return None
-    assert config.quantization is not None
-    packing = config.quantization.default
+    packing = config.quantization.default if config.quantization is not None else None
+    taken = packing.bits_per_weight if packing is not None else 8 * FULL
     count = parameters(config).total + beside.matrices + beside.vectors
-    weights = stored_bytes(config) + int(beside.matrices * packing.bits_per_weight / 8) + beside.vectors * FULL
+    weights = stored_bytes(config) + int(beside.matrices * taken / 8) + beside.vectors * FULL
     return Offer(
         name=entry.name,
         repo=entry.repo,
@@ -152,10 +154,10 @@ def _offer(entry: _Entry) -> Offer | None:
         recommended=entry.recommended,
         parameters=count,
         bits=weights * 8 / count,
-        stored=f"{packing.bits} bit",
+        stored=f"{packing.bits} bit" if packing is not None else "bf16",
         size=weights + OVERHEAD,
         weights=weights,
-        context=config.context,
+        context=config.trained,
         config=config,
         runs=runs,
     )

@@ -46,12 +46,14 @@ class Need:
 
     weights: int
     kv: int
+    state: int
+    """Of a recurrent model, which has no `kv`: the same at any context."""
     workspace: int
     reserve: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv + self.workspace + self.reserve
+        return self.weights + self.kv + self.state + self.workspace + self.reserve
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Fit:
     context: int
     """What the verdict is for."""
     longest: int
-    """The longest that would still be within the budget; 0 where not even an empty one is."""
+    """The longest that would still be within the budget; 0 where not even an empty one is, `UNBOUNDED` where every
+    one is."""
     roomy: int
     """The longest that would fit with room to spare; 0 where none does."""
     bits: Literal[4, 8] | None
@@ -91,10 +94,10 @@ def need(
     back_end = BACK_ENDS[backend]
     if config is None:
         token = _UNKNOWN_KV if back_end.gpu else 2 * _UNKNOWN_KV
-        return Need(weights, context * token, _UNKNOWN_WORKSPACE, RESERVE[backend])
+        return Need(weights, context * token, 0, _UNKNOWN_WORKSPACE, RESERVE[backend])
     taken = memory.taken(config, context, back_end, installed, kv_bits=kv)
     as_stored = back_end.gpu and weights  # a CPU changes them on the way in
-    return Need(weights if as_stored else taken.weights, taken.kv, taken.workspace, RESERVE[backend])
+    return Need(weights if as_stored else taken.weights, taken.kv, taken.state, taken.workspace, RESERVE[backend])
 
 
 def fit(
@@ -120,7 +123,8 @@ def fit(
     if needed.total <= machine.budget:
         verdict = "fits" if needed.total <= comfortable else "tight"
     fewer = _fewer_bits(config, machine, tokens, kv) if verdict == "too big" else None
-    takes = f"{name} takes about {size(needed.total)} at {tokens:,} tokens of context"
+    grows = f"at {tokens:,} tokens of context" if needed.kv else "however long the context"
+    takes = f"{name} takes about {size(needed.total)} {grows}"
     return Fit(
         verdict=verdict,
         need=needed,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from model.config import Config, Quantization, parse_config
 from model.errors import ModelError
-from model.weights.counting import weight_count
+from model.weights import blinkdl
+from model.weights.counting import has_head, weight_count
 from model.weights.gguf_header import Header, read
 from model.weights.gguf_shape import converted_bytes, fields_of, weights
 from model.weights.gguf_tokenizer import Vocabulary, refuse_unknown
@@ -41,8 +42,9 @@ class Safetensors:
 
 
 @dataclass(frozen=True)
-class Gguf:
-    """A GGUF file, as far as its header tells; `problem` where it cannot be used, with what is known all the same."""
+class SingleFile:
+    """A model that is one file, as far as its header tells; `problem` where it cannot be used, with what is known all
+    the same."""
 
     architecture: str | None = None
     parameters: int | None = None
@@ -86,22 +88,22 @@ def safetensors(folder: Path, quantization: Quantization | None, state: State) -
         nbytes=sum(tensor.nbytes for _, tensor in tensors),
         parameters=weight_count(files, quantization),
         stored=max(plain, key=lambda dtype: plain[dtype], default="").lower(),
-        has_head=any(name == "lm_head.weight" for name, _ in tensors),
+        has_head=has_head(files),
     )
 
 
 @functools.lru_cache(maxsize=512)
-def gguf(path: Path, name: str, state: State) -> Gguf:
+def gguf(path: Path, name: str, state: State) -> SingleFile:
     """The facts of the file at `path` while it is in this `state`; `name` is what sentences call it."""
     try:
         header = read(path, vocabulary=False)
     except ModelError as error:
-        return Gguf(problem=str(error))
+        return SingleFile(problem=str(error))
     except OSError as error:
-        return Gguf(problem=_unreadable(path, error))
+        return SingleFile(problem=_unreadable(path, error))
     architecture = header.text("general.architecture")
     elements, nbytes = _amounts(header)
-    facts = Gguf(
+    facts = SingleFile(
         architecture=architecture,
         parameters=elements or None,
         bits=round(nbytes * 8 / elements, 2) if nbytes and elements else None,
@@ -117,6 +119,41 @@ def gguf(path: Path, name: str, state: State) -> Gguf:
     except ModelError as error:
         return replace(facts, problem=str(error))
     return replace(facts, config=config, weights=converted_bytes(header), context=config.context)
+
+
+def pth(path: Path, name: str) -> SingleFile:
+    """The same of an RWKV's .pth file. No architecture, and a problem, for one of another model."""
+    return _pth(path, name, state([path, *map(path.with_name, blinkdl.VOCABULARIES)]))
+
+
+@functools.lru_cache(maxsize=512)
+def _pth(path: Path, name: str, state: State) -> SingleFile:
+    """While it and what may be its vocabulary are in this `state`."""
+    from model.weights.pth import read as read_pth  # zip archives and pickles: nothing that every start should load
+
+    try:
+        tensors = read_pth(path)
+        config = parse_config(blinkdl.fields_of(tensors, path.stem), name)
+    except ModelError as error:
+        return SingleFile(problem=str(error))
+    except OSError as error:
+        return SingleFile(problem=_unreadable(path, error))
+    elements = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    nbytes = sum(tensor.nbytes for tensor in tensors.values())
+    facts = SingleFile(
+        architecture=config.model_type,
+        parameters=elements,
+        bits=round(nbytes * 8 / elements, 2),
+        stored=blinkdl.usual_type(tensors).lower(),
+        context=config.trained,
+        weights=nbytes,
+        config=config,
+    )
+    try:
+        blinkdl.vocabulary_beside(path, config.vocab_size)
+    except ModelError as error:
+        return replace(facts, problem=str(error))
+    return facts
 
 
 def _amounts(header: Header) -> tuple[int, int]:

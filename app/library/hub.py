@@ -5,6 +5,8 @@ cancelling kills it. What the Hub says is others' word and is shown with care. N
 """
 
 import asyncio
+import json
+from functools import cached_property
 
 import msgspec
 
@@ -12,7 +14,7 @@ from app.child import speaking
 from app.errors import QuietlyError
 from app.library.layout import REPO
 from app.library.running import Runs
-from model.config import Config
+from model.config import Config, parse_config
 
 WITHIN = 3.0
 """Seconds after which a Hub that nothing leads to counts as out of reach."""
@@ -22,7 +24,7 @@ MOST = 30
 """Models that a search brings, where nothing else is asked for."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, dict=True):
     """A model on the Hub that can run here. Sizes in bytes, contexts in tokens; None: the Hub does not say."""
 
     repo: str
@@ -47,9 +49,14 @@ class Found(msgspec.Struct, frozen=True):
     gated: bool = False
     """Its conditions have to be accepted on its page before it can be fetched."""
     context: int | None = None
-    """Only where it was looked up, as is the config."""
-    config: Config | None = None
-    """Its shape, where that is described here."""
+    """That it was trained for; only where it was looked up, as is the config."""
+    shape: str = ""
+    """Its config.json, where what that says is described here: it comes from another process, as text."""
+
+    @cached_property
+    def config(self) -> Config | None:
+        """Its shape, where that is described here."""
+        return parse_config(json.loads(self.shape), self.name) if self.shape else None
 
 
 class Reached(msgspec.Struct, frozen=True, tag=True):

@@ -20,7 +20,7 @@ from typing import Any
 from model import memory
 from model.allocation import memory_here
 from model.choices import choices_for
-from model.config import Config, parse_config
+from model.config import Config, RecurrentConfig, parse_config
 from model.facts import parameters
 from model.memory import BackEnd, KvBits, Taken
 
@@ -58,6 +58,9 @@ BASE: dict[str, Any] = {
 }
 _SLIDING = {"use_sliding_window": True, "sliding_window": 512, "num_key_value_heads": 8, "vocab_size": 8000}
 _LARGE_VOCABULARY = {"vocab_size": 151936, "hidden_size": 256, "num_attention_heads": 4}
+_RECURRENT = {"num_attention_heads": None, "num_key_value_heads": None, "tie_word_embeddings": False}
+_RWKV4 = {**_RECURRENT, "model_type": "rwkv", "intermediate_size": 2048}
+_RWKV7 = {**_RECURRENT, "model_type": "rwkv7", "intermediate_size": 2048, "v_low_rank_dim": 32}
 _WIDE_HEADS = {"num_hidden_layers": 3, "num_attention_heads": 2, "head_dim": 256, "num_key_value_heads": 1}
 SHAPES: dict[str, Shape] = {
     "grouped queries": Shape(2048),
@@ -70,6 +73,10 @@ SHAPES: dict[str, Shape] = {
     "8-bit KV": Shape(3072, {"num_key_value_heads": 8, "vocab_size": 8000}, kv_bits=8),
     "4-bit KV, 8 bit": Shape(3072, {"num_key_value_heads": 4, "quantization": {"group_size": 32, "bits": 8}}, 4),
     "long, wide heads": Shape(8192, {**_WIDE_HEADS, "vocab_size": 8000}),
+    "PanGu-π": Shape(2048, {"model_type": "pangu_pi", "vocab_size": 8000}),
+    "RWKV-4": Shape(1024, {**_RWKV4, "vocab_size": 8000}),
+    "RWKV-7": Shape(2048, {**_RWKV7, "vocab_size": 8000}),
+    "RWKV-7, 4 bit": Shape(1024, {**_RWKV7, "quantization": FOUR_BITS}),
 }
 """Small enough for a CPU, each with something that the others have not."""
 
@@ -79,6 +86,16 @@ def _published(layers: int, hidden: int, heads: int, kv: int, inner: int, **more
     return {**dict(zip(names, (layers, hidden, heads, kv, inner), strict=True)), "vocab_size": 151936, **more}
 
 
+def _recurrent(layers: int, hidden: int, inner: int) -> dict[str, Any]:
+    return {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "vocab_size": 65536,
+    }
+
+
+_LOW_RANKS = {"decay_low_rank_dim": 128, "a_low_rank_dim": 128, "v_low_rank_dim": 96, "gate_low_rank_dim": 480}
 _HALF = _published(24, 896, 14, 2, 4864)
 _SEVEN = _published(28, 3584, 28, 4, 18944, vocab_size=152064, tie_word_embeddings=False)
 LARGE: dict[str, Shape] = {
@@ -99,6 +116,12 @@ LARGE: dict[str, Shape] = {
             "max_window_layers": 7,
         },
     ),
+    "7B of RWKV-4": Shape(8192, {**_RWKV4, **_recurrent(32, 4096, 16384), "vocab_size": 50277}),
+    "0.4B of RWKV-7": Shape(8192, {**_RWKV7, **_recurrent(24, 1024, 4096)}),
+    "7B of RWKV-7": Shape(8192, {**_RWKV7, **_recurrent(32, 4096, 16384), **_LOW_RANKS}),
+    "7B of RWKV-7, 4 bit": Shape(
+        8192, {**_RWKV7, **_recurrent(32, 4096, 16384), **_LOW_RANKS, "quantization": FOUR_BITS}
+    ),
 }
 """Published shapes, for a GPU."""
 
@@ -112,8 +135,8 @@ class Measured:
     weights: int
     loading: int
     """The peak while the weights were read."""
-    kv: int
-    """Caches and points to return to, at the end."""
+    held: int
+    """Caches, or the state, and points to return to, at the end."""
     reading: int
     """The peak while prompts were read, all turns."""
     writing: int
@@ -170,7 +193,9 @@ def _talk(shape: Shape) -> Measured:
         placement = Placement(network, config, shards(Path(folder)), "shape", bool(config.tie_word_embeddings))
         placement.fill(lambda done, total: None)
     network.eval()
-    choices = choices_for(gpu, this_device().architecture, parameters(config).total)
+    choices = choices_for(
+        gpu, this_device().architecture, parameters(config).total, isinstance(config, RecurrentConfig)
+    )
     network.arrange(choices)
     weights, loading = mx.get_active_memory(), mx.get_peak_memory()
     packed = KVQuantisation(bits=shape.kv_bits) if shape.kv_bits else None
@@ -201,7 +226,7 @@ def _talk(shape: Shape) -> Measured:
         back_end=("Metal" if sys.platform == "darwin" else "CUDA") if gpu else "CPU",
         weights=weights,
         loading=loading,
-        kv=session.nbytes,
+        held=session.nbytes,
         reading=reading,
         writing=writing,
         beside=_beside(mx, gpu, max(loading, reading, writing)),
@@ -222,7 +247,13 @@ def _write_zeros(folder: Path, shape: Shape) -> None:
     network = OURS[config.model_type](config)
     if config.quantization:
         packing = config.quantization.default
-        nn.quantize(network, group_size=packing.group_size, bits=packing.bits)
+        packs = getattr(network, "quant_predicate", lambda path, module: True)
+        nn.quantize(
+            network,
+            group_size=packing.group_size,
+            bits=packing.bits,
+            class_predicate=lambda path, module: hasattr(module, "to_quantized") and packs(path, module),
+        )
     parts = []
     for name, array in tree_flatten(network.parameters()):  # never evaluated
         dtype, width = ("U32", 4) if array.dtype == mx.uint32 else ("BF16", 2)
@@ -262,7 +293,7 @@ def main(arguments: Sequence[str]) -> None:
         print(json.dumps(vars(_talk(shapes[asked.shapes[0]]))))
         return
     lines = []
-    head = ("foretold", "measured", "ratio", "weights", "KV", "workspace", "measured")
+    head = ("foretold", "measured", "ratio", "weights", "held", "workspace", "measured")
     print(f"{'MiB':<18}" + "".join(f"{name:>10}" for name in head))
     for name in asked.shapes or [*SHAPES, *(LARGE if asked.large else ())]:
         try:
@@ -272,7 +303,7 @@ def main(arguments: Sequence[str]) -> None:
             continue
         back_end = back_end_of(measured)
         told = foretold(shapes[name], back_end)
-        sizes = (told.weights, told.kv, told.workspace, measured.peak - measured.weights - measured.kv)
+        sizes = (told.weights, told.kv + told.state, told.workspace, measured.peak - measured.weights - measured.held)
         print(
             f"{name:<18}{told.total / 2**20:>10,.1f}{measured.peak / 2**20:>10,.1f}{told.total / measured.peak:>10.3f}"
             + "".join(f"{size / 2**20:>10,.1f}" for size in sizes),

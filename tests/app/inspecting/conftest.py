@@ -1,14 +1,18 @@
 """What tests of looking into models share: a configuration as it is published, and how lines read as one text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from app.cli.main import app
 from app.inspecting.told import Section, laid
 from tests.checkpoints import speaking_checkpoint
+
+Run = Callable[..., Result]
 
 PUBLISHED: dict[str, Any] = {
     "auto_map": {"AutoModel": "modeling_qwen.Qwen2Model"},
@@ -23,6 +27,32 @@ PUBLISHED: dict[str, Any] = {
     "tie_word_embeddings": False,
     "torch_dtype": "float16",
 }
+
+
+RWKV7: dict[str, Any] = {
+    "model_type": "rwkv7",
+    "vocab_size": 65536,
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "decay_low_rank_dim": 128,
+    "a_low_rank_dim": 128,
+    "v_low_rank_dim": 96,
+    "gate_low_rank_dim": 480,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+"""The published shape of seven billion parameters."""
+
+
+@pytest.fixture
+def quietly() -> Run:
+    """Run a command here; an error for the person is raised."""
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+
+    return run
 
 
 @pytest.fixture

@@ -4,28 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from app.cli.main import app
 from app.errors import QuietlyError
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def quietly() -> Run:
-    """Run a command here; an error for the person is raised."""
-
-    def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-
-    return run
 
 
 @pytest.fixture

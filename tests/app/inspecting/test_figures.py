@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from app.inspecting.figures import as_json, sections
 from app.inspecting.reading import inspect
 from app.inspecting.told import Drawn, Source, Table, Words, laid
-from tests.app.inspecting.conftest import PUBLISHED, text_of
+from tests.app.inspecting.conftest import PUBLISHED, RWKV7, text_of
 from tests.checkpoints import speaking_checkpoint
 
 
@@ -33,6 +33,48 @@ def test_people_see_the_parts_the_layers_and_the_cache(config):
         "qwen2-7b has no tokenizer.json",
     ):
         assert wanted in text, wanted
+
+
+def test_people_see_a_state_in_place_of_attention_and_what_attention_would_take(config):
+    config.write_text(json.dumps(RWKV7))
+    found = inspect(str(config), None, ())
+    text = text_of(sections(found))
+    for wanted in (
+        "7.2 B parameters (7,199,141,888)",
+        "no limit of context, trained to 4,096 tokens",
+        "recurrence 2,366,369,792 32.9% 4.4 GiB",
+        "no attention and no KV cache: 32.5 MiB after one token and after a million",
+        "1,024 tokens 4,096 tokens 8,192 tokens 65,536 tokens",
+        "its state 32.5 MiB 32.5 MiB 32.5 MiB 32.5 MiB",
+        "KV cache of Qwen2.5 7B 56.0 MiB 224 MiB 448 MiB 3.5 GiB",
+        "KV cache of MHA as wide and as deep 512 MiB 2.0 GiB 4.0 GiB 32.0 GiB",
+        "that of Qwen2.5 7B with 595 tokens",
+    ):
+        assert wanted in text, wanted
+    assert "heads" not in text and "█" not in text
+    told = as_json(found)
+    assert (told["context"], told["trained"], told["at"]["state_bytes"]) == (None, 4096, 34_078_720)
+    assert "attention" not in told and told["beside_attention"][1] == {
+        "name": "Qwen2.5 7B",
+        "kv_bytes_per_token": 57_344,
+        "kv_bytes": {"1024": 58_720_256, "4096": 234_881_024, "8192": 469_762_048, "65536": 3_758_096_384},
+        "tokens_in_as_many_bytes": 594,
+    }
+
+
+def test_beside_a_small_state_stands_no_model_that_is_larger_by_far(config):
+    config.write_text(json.dumps({**RWKV7, "hidden_size": 128, "num_hidden_layers": 2, "vocab_size": 300}))
+    (alone,) = as_json(inspect(str(config), 2000, ()))["beside_attention"]
+    assert alone["name"] == "MHA as wide and as deep" and "2000" in alone["kv_bytes"]
+
+
+def test_people_see_what_pangu_pi_has_beside_attention(config):
+    config.write_text(json.dumps({**PUBLISHED, "model_type": "pangu_pi"}))
+    found = inspect(str(config), None, ())
+    text = text_of(sections(found))
+    assert "past attention 1 shortcut, 112 wide; in the feed-forward 2 activations in series" in text
+    assert "28 query heads, 4 KV heads of 128" in text
+    assert as_json(found)["attention"]["pangu_pi"]["num_series_activations"] == 2
 
 
 def test_people_see_the_vocabulary_a_text_of_theirs_and_the_template(speaking):

@@ -130,9 +130,9 @@ def test_weights_are_priced_in_the_type_that_they_have_whatever_the_config_says(
 
 
 def test_scales_without_the_weights_that_they_belong_to_are_no_model(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "rwkv7"}')
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     save_file({"layer.scales": np.zeros(4, np.float16)}, tmp_path / "model.safetensors")
-    with pytest.raises(QuietlyError, match='shape of "rwkv7" models is not described here'):
+    with pytest.raises(QuietlyError, match='shape of "mamba" models is not described here'):
         inspect(str(tmp_path), None, ())
 
 

@@ -1,5 +1,7 @@
 """Text as tokens, from any tokenizer there is, without a model."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from app.errors import QuietlyError
 from app.inspecting.vocabulary import controls, open_tokenizer, spell, spell_word, split_words
 from model.tokenizer import Tokenizer
+from model.tokenizer_files import WORLD
 from tests.model.gguf_files import write_gguf
+from tests.model.pth_files import publish
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +25,16 @@ def test_the_tokens_of_a_text_spell_it_and_none_of_them_steers(tokenizer: Tokeni
     pieces = spell(tokenizer, text)
     assert b"".join(piece.spelling for piece in pieces) == text.encode()
     assert tokenizer.controls.keys().isdisjoint(piece.id for piece in pieces)
+
+
+def test_a_pth_file_has_the_one_of_those_beside_it_that_its_shape_asks_for(tmp_path: Path, speaking: Path) -> None:
+    path = publish(tmp_path / "RWKV-4-Pile-0M-ctx256.PTH")
+    path.with_name(WORLD).write_text("1 'of another model' 16\n")
+    found = open_tokenizer(path, "pile")
+    assert found.encode_plain("Hello") == open_tokenizer(speaking, "speaking").encode_plain("Hello")
+    path.with_name("20B_tokenizer.json").unlink()
+    with pytest.raises(QuietlyError, match=r"put 20B_tokenizer\.json"):
+        open_tokenizer(path, "pile")
 
 
 def test_a_control_token_that_is_typed_is_only_its_letters(tokenizer: Tokenizer) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from app.library.fit import RESERVE, fit, fit_of, need
 from app.library.hub import Found
 from app.library.local import InstalledModel
 from app.library.machine import GIB, Machine
+from model.config import UNBOUNDED, parse_config
 
 OFFERS = {offer.name: offer for offer in catalogue()}
 
@@ -88,6 +90,33 @@ def test_models_are_judged_wherever_they_are() -> None:
 def test_a_context_beyond_the_model_s_own_is_not_judged() -> None:
     offer = OFFERS["Qwen2.5 0.5B"]
     assert fit(offer.weights, offer.config, machine(16 * GIB), 10**6).context == 32768
+
+
+RWKV7 = parse_config(
+    {
+        "model_type": "rwkv7",
+        "vocab_size": 65536,
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "torch_dtype": "bfloat16",
+    },
+    "RWKV-7 0.4B",
+)
+
+
+def test_a_state_takes_the_same_at_any_context() -> None:
+    short, long = (fit(0, RWKV7, machine(8 * GIB), context) for context in (100, 10**7))
+    assert short.need == long.need and short.need.kv == 0 and short.need.state > 0
+    assert long.verdict == "fits" and long.longest == long.roomy == UNBOUNDED and long.context == 10**7
+    assert "however long the context and fits" in long.sentence
+
+
+@pytest.mark.parametrize("backend", ["Metal", "CPU"])
+def test_what_a_state_does_not_leave_room_for_no_shorter_context_mends(backend: str) -> None:
+    judged = [fit(0, RWKV7, machine(sixth * GIB // 6, backend), 8192, "A model") for sixth in range(1, 60)]
+    assert {one.verdict for one in judged} == {"fits", "tight", "too big"}
+    for one in judged:
+        assert one.verdict == "fits" or "tokens" not in one.sentence, one.sentence
 
 
 @settings(deadline=None)

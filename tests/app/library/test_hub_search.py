@@ -24,8 +24,11 @@ from app.errors import QuietlyError
 from app.library import asking, judging
 from app.library import hub as hub_room
 from app.library.catalogue import OVERHEAD
+from app.library.fit import fit_of
 from app.library.hub import Found, look_up, reachable, search
 from app.library.judging import Model, Unfit, weighed
+from app.library.machine import GIB, Machine
+from model.config import parse_config
 from tests.app.library.hub import COMMIT, Hub
 
 REPO = "mlx-community/Tiny-4bit"
@@ -261,6 +264,16 @@ async def test_looking_a_model_up_brings_its_shape_and_the_exact_size_of_its_dow
     assert {path for _, path in hub.asked} == {f"/api/models/{REPO}", f"/{REPO}/resolve/{COMMIT}/config.json"}
 
 
+async def test_the_shape_is_whole_on_this_side_whatever_the_architecture(hub: Hub) -> None:
+    shape = {"model_type": "rwkv7", "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 256}
+    hub.repositories[REPO] = {**FILES, "config.json": json.dumps({**shape, "context_length": 2048}).encode()}
+    hub.said[REPO]["config"] = {"model_type": "rwkv7"}
+    one = await look_up(REPO)
+    assert one.config == parse_config({**shape, "context_length": 2048}, one.name) and one.context == 2048
+    judged = fit_of(one, Machine("Apple M2", 8 * GIB, 8 * GIB, "macOS 15.1", "Metal"), 10**6)
+    assert judged.verdict == "fits" and judged.need.state > 0
+
+
 def the_one(repo: str = REPO) -> Found:
     [one] = asking.look_up(repo)
     return one
@@ -441,5 +454,5 @@ def test_without_words_the_shell_lists_the_catalogue_and_asks_nobody(
     searching.search(None)
     said = capsys.readouterr()
     assert said.out.startswith("starter") and "mlx-community/Qwen3-8B-4bit" in said.out
-    assert "openPangu" in said.err and "cannot run here yet" in said.err
+    assert "RWKV-4" in said.err and "is not offered" in said.err
     assert not hub.asked
