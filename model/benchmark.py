@@ -6,8 +6,8 @@ neither rounds nor other programs.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mode
 from typing import Any
@@ -16,17 +16,24 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from model.choices import choices_for
+from model.config import RecurrentConfig, parse_config
 from model.errors import ModelError
 from model.generation import Generation
-from model.language_model import LanguageModel
+from model.language_model import LanguageModel, Traits
+from model.layers.stacked import Stacked
+from model.registry import OURS
 from model.sampling import Sampling
 from model.saving import load_session
 from model.session import Session
+from model.weights.precision import choose, recast, this_device
 
 _STEP = 7919
 """A prime: prompts go through the whole vocabulary."""
 _PACKING = 8
 """Bits of the keys and values of a saved session, as an engine keeps them."""
+_HEADS = {"lm_head", "head"}
+"""What the module is called that makes logits, where it is not the embedding."""
 _ENOUGH, _MOST = 0.1, 500
 """Seconds for which memory is read in one measurement, and how many times at most."""
 
@@ -40,6 +47,41 @@ class Measured:
     """Bytes at most while it was taken, without conversations that were only kept for later."""
     read: int | None = None
     """Bytes that had to be read: for each token of an answer, or in all. None where it is not known."""
+    kept: int | None = None
+    """Of a prompt: bytes of keys and values, or of the state, that stand for it afterwards, without room to grow."""
+
+
+def untrained(fields: Mapping[str, object], name: str) -> LanguageModel:
+    """A model of this config.json, computed as one of ours is here, whose weights are random.
+
+    It takes the time and the memory of a trained one of its shape, and says nothing. ModelError as in `parse_config`.
+    """
+    config = parse_config(fields, name)
+    device = this_device()
+    mx.random.seed(0)
+    network: Any = OURS[config.model_type](config)
+    network.eval()
+    recast(network, choose(mx.bfloat16, config.model_type, device).safe)
+    parameters: Any = tree_flatten(network.parameters())
+    mx.eval([array for _, array in parameters])
+    count = sum(array.size for _, array in parameters)
+    choices = choices_for(device.gpu, device.architecture, count, isinstance(config, RecurrentConfig))
+    network.arrange(choices)
+    traits = Traits(
+        name=name,
+        path=Path(),
+        architecture=config.model_type,
+        implementation="quietly",
+        fingerprint="",
+        parameters=count,
+        bits=None,
+        vocabulary=config.vocab_size,
+        context=config.context,
+        trained=config.trained,
+        choices=choices,
+        defaults=Sampling(temperature=0),
+    )
+    return LanguageModel(network, traits, None)
 
 
 def prompt(length: int, vocabulary: int) -> list[int]:
@@ -61,7 +103,8 @@ class Meter:
 
     def prefill(self, tokens: int) -> Measured:
         """From a prompt of so many tokens, nothing of it in any cache, to the first token."""
-        return self._first_token(self._model.session, tokens, aside=None)
+        session = self._model.session()
+        return replace(self._first_token(lambda: session, tokens, aside=None), kept=_bytes_kept(session))
 
     def decode(self, depth: int, tokens: int) -> Measured:
         """So many tokens behind `depth` others: the intervals between them, one token before them not counted.
@@ -128,9 +171,14 @@ class Meter:
 def weights_read(network: Any) -> int | None:
     """Bytes of the weights that one token needs. None where experts take turns: then nobody knows which."""
     parameters: Any = tree_flatten(network.parameters())
-    if any(array.ndim > 2 for name, array in parameters if name.endswith("weight") and "conv" not in name):
+    stacked = {name for name, module in network.named_modules() if isinstance(module, Stacked)}
+    if any(
+        array.ndim > 2
+        for name, array in parameters
+        if name.endswith("weight") and "conv" not in name and name.rpartition(".")[0] not in stacked
+    ):
         return None
-    has_head = any("lm_head" in name.split(".") for name, _ in parameters)
+    has_head = any(_HEADS & {*name.split(".")} for name, _ in parameters)
     looked_up = {
         name
         for name, module in network.named_modules()

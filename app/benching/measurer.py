@@ -1,15 +1,16 @@
-"""The process that measures: `python -m app.benching.measurer WHO PATH NAME CONVERSIONS CHOICES FOLDER`.
+"""The process that measures: `python -m app.benching.measurer WHO SOURCE NAME CONVERSIONS CHOICES FOLDER`.
 
-It opens the model Quietly's way or mlx-lm's (WHO), then measures one thing after another as it is asked on standard
-input. FOLDER takes sessions that are restored; whoever starts this takes it away. It speaks to nobody else. Only
-Quietly gets the fast BLAS that its engines get: mlx-lm runs as it comes.
+It opens the model Quietly's way or mlx-lm's (WHO), or makes one without training of a config.json (SOURCE is then what
+stands in it, else a path), and measures one thing after another as it is asked on standard input. FOLDER takes sessions
+that are restored; whoever starts this takes it away. It speaks to nobody else. Only mlx-lm runs as it comes: what is
+ours gets the fast BLAS that its engines get.
 """
 
 import importlib.metadata
 import queue
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,7 +32,7 @@ from app.benching.messages import (
 from app.child import Say, serve
 from app.closed import refuse_connections
 from app.engine.blas import load_fast_blas
-from app.engine.limits import device_name, go_first, raise_thread_priority, set_limits
+from app.engine.limits import device_name, go_first, raise_thread_priority, set_limits, usually_kept
 from app.engine.memory import ADVICE, tells_of_want
 from app.errors import QuietlyError
 from model.choices import Choices
@@ -39,6 +40,7 @@ from model.errors import ModelError
 
 if TYPE_CHECKING:
     from model.benchmark import Measured
+    from model.language_model import LanguageModel
 
 _WARM_UP = 16
 """Tokens that are read to learn what a token takes in the caches."""
@@ -58,16 +60,20 @@ Opened = Callable[[Say], tuple[Meter, Prepared]]
 
 def main(arguments: Sequence[str]) -> None:
     """Open the model as told, and measure what is asked until standard input ends."""
-    who, path, name, conversions, choices, folder = arguments
+    who, source, name, conversions, choices, folder = arguments
     refuse_connections()
     go_first()
-    blas = load_fast_blas() if who == "quietly" else None
-    places = Path(path), Path(conversions), Path(folder)
-    opened: Opened = (
-        partial(_ours, *places, msgspec.json.decode(choices, type=Choices | None), blas)
-        if who == "quietly"
-        else partial(_theirs, *places)
-    )
+    blas = load_fast_blas() if who != "mlx-lm" else None
+    places = Path(source), Path(conversions), Path(folder)
+    opened: Opened
+    match who:
+        case "quietly":
+            opened = partial(_ours, *places, msgspec.json.decode(choices, type=Choices | None), blas)
+        case "mlx-lm":
+            opened = partial(_theirs, *places)
+        case _:
+            fields = msgspec.json.decode(source, type=dict[str, object])
+            opened = partial(_untrained, fields, name, Path(folder), blas)
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     serve(
         partial(_work, opened, asked),
@@ -106,25 +112,37 @@ def _measured(meter: Meter, thing: Thing) -> Sample | Unmeasured:
                 measured = bandwidth(size)
     except ModelError as error:
         return Unmeasured(str(error).rstrip("."))
-    return Sample(measured.seconds, measured.memory, measured.read)
+    return Sample(measured.seconds, measured.memory, measured.read, measured.kept)
 
 
 def _ours(
     path: Path, conversions: Path, folder: Path, choices: Choices | None, blas: str | None, say: Say
 ) -> tuple[Meter, Prepared]:
-    import mlx.core as mx
-
     import model
-    from model.allocation import grown
-    from model.benchmark import Meter as OurMeter
 
     loaded = model.load(
         path, conversions=conversions, choices=choices, progress=lambda stage, done, total: say(Opening(done, total))
     )
+    return _of_ours(loaded, folder, blas)
+
+
+def _untrained(
+    fields: Mapping[str, object], name: str, folder: Path, blas: str | None, say: Say
+) -> tuple[Meter, Prepared]:
+    from model.benchmark import untrained
+
+    return _of_ours(untrained(fields, name), folder, blas)
+
+
+def _of_ours(loaded: "LanguageModel", folder: Path, blas: str | None) -> tuple[Meter, Prepared]:
+    import mlx.core as mx
+
+    from model.benchmark import Meter as OurMeter
+
     traits = loaded.traits
-    session = loaded.session()
+    weights, session = mx.get_active_memory(), loaded.session()
     session.prefill([0] * min(_WARM_UP, traits.context - 1))
-    set_limits(mx, mx.get_active_memory(), session.nbytes // grown(len(session)) * min(traits.context, 8192))
+    set_limits(mx, weights, usually_kept(session.nbytes, len(session), traits.context))
     joined = "queries, keys and values as one product, gate and up as another"
     return OurMeter(loaded, folder), Prepared(
         version=f"MLX {importlib.metadata.version('mlx')}",
@@ -138,6 +156,7 @@ def _ours(
         ),
         context=traits.context,
         choices=traits.choices,
+        parameters=traits.parameters,
     )
 
 

@@ -70,6 +70,8 @@ class Prepared(msgspec.Struct, frozen=True, tag=True):
     """Tokens that the model holds; nothing longer is asked."""
     choices: Choices | None = None
     """The ways to compute that are in force, where there is more than one that we know of: Quietly's own."""
+    parameters: int | None = None
+    """Of the model; None where nobody counted them."""
 
 
 class Sample(msgspec.Struct, frozen=True, tag=True):
@@ -80,6 +82,8 @@ class Sample(msgspec.Struct, frozen=True, tag=True):
     """At most at one time, while this was measured: weights, caches and workspace. None where it cannot be told."""
     read: int | None = None
     """Of `Decode`: bytes of weights, keys and values that each token needs; of `Bandwidth`: bytes in all."""
+    kept: int | None = None
+    """Of `Prefill`: bytes of keys and values, or of the state, that stand for the prompt afterwards."""
 
 
 class Unmeasured(msgspec.Struct, frozen=True, tag=True):

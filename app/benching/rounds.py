@@ -59,10 +59,10 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def things(self) -> list[Thing]:
-        """Each once, the short ones first: how long they take foretells the others."""
+        """Each once, the short ones first: how long they take foretells the others. Memory is what limits writing."""
         turns: list[Thing] = [self.cold, Turn(self.held, self.new), Restore(self.held, self.new)]
         things: list[Thing] = [
-            _MEMORY,
+            *([_MEMORY] if self.depths else []),
             *map(Prefill, sorted(self.prompts)),
             *(Decode(depth, self.answer) for depth in sorted(self.depths)),
             *(turns if self.held else ()),
@@ -83,6 +83,11 @@ class Figure(msgspec.Struct):
         return median(sample.seconds for sample in self.samples) if self.samples else None
 
     @property
+    def least(self) -> float | None:
+        """The shortest time: what else runs only makes it longer."""
+        return min((sample.seconds for sample in self.samples), default=None)
+
+    @property
     def spread(self) -> float | None:
         """By how much a sample differs from the median at most, as a share of it. None for a single one."""
         middle = self.seconds
@@ -97,6 +102,10 @@ class Figure(msgspec.Struct):
     @property
     def read(self) -> int | None:
         return self.samples[-1].read if self.samples else None
+
+    @property
+    def kept(self) -> int | None:
+        return self.samples[-1].kept if self.samples else None
 
 
 class Entry(msgspec.Struct):
@@ -160,7 +169,8 @@ async def measure(report: Report, makers: Sequence[Callable[[], Runner]], doing:
             await bench.open(doing)
             if report.apart:
                 await bench.close()
-        total, done = plan.rounds * (1 + len(benches) * (len(plan.things) - 1)), 0
+        once = sum(1 if isinstance(thing, Bandwidth) else len(benches) for thing in plan.things)
+        total, done = plan.rounds * once, 0
         for number in range(plan.rounds):
             turn = number % len(benches)  # nobody always comes first
             order = benches[turn:] + benches[:turn]

@@ -1,11 +1,11 @@
-"""Who can be measured: one interface for Quietly itself, for mlx-lm and for llama.cpp.
+"""Who can be measured: one interface for Quietly itself, for mlx-lm, for llama.cpp, and for what was never trained.
 
 A runner lives on the side that waits; what computes is a process of its own. It knows nothing of rounds and tables.
 """
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -44,15 +44,13 @@ class Runner(Protocol):
         """End what runs. Also where `prepare` failed or was never called."""
 
 
-class Measurer:
-    """Quietly, or mlx-lm over the same weights: `app.benching.measurer`, a process that lives until `close`."""
+class _Process:
+    """`app.benching.measurer`, a process that lives until `close`."""
 
-    def __init__(
-        self, model: "InstalledModel", name: Literal["quietly", "mlx-lm"] = "quietly", choices: Choices | None = None
-    ) -> None:
-        """`choices`: how Quietly is to compute; None leaves it to the rule for this device."""
-        self.name: str = name
-        self._model = model
+    def __init__(self, name: str, who: str, source: str, subject: str, choices: Choices | None = None) -> None:
+        """`who` and `source` as that module says; `subject` is what its sentences call the model."""
+        self.name = name
+        self._who, self._source, self._subject = who, source, subject
         self._choices = choices
         self._life = contextlib.AsyncExitStack()
         self._talk: Talk[Said] | None = None
@@ -60,9 +58,9 @@ class Measurer:
     async def prepare(self, progress: Progress) -> Prepared:
         folder = self._life.enter_context(tempfile.TemporaryDirectory(prefix="quietly-bench-"))
         arguments = (
-            self.name,
-            str(self._model.path),
-            self._model.name,
+            self._who,
+            self._source,
+            self._subject,
             str(paths().conversions),
             msgspec.json.encode(self._choices).decode(),
             folder,
@@ -94,3 +92,21 @@ class Measurer:
         async for message in self._talk.said:
             return message
         raise QuietlyError(f"Measuring {self.name} ended before it was done: try again.")
+
+
+class Measurer(_Process):
+    """Quietly, or mlx-lm over the same weights."""
+
+    def __init__(
+        self, model: "InstalledModel", name: Literal["quietly", "mlx-lm"] = "quietly", choices: Choices | None = None
+    ) -> None:
+        """`choices`: how Quietly is to compute; None leaves it to the rule for this device."""
+        super().__init__(name, name, str(model.path), model.name, choices)
+
+
+class Untrained(_Process):
+    """An architecture by itself: weights are random, and what they take is what trained ones of that shape would."""
+
+    def __init__(self, name: str, fields: Mapping[str, object]) -> None:
+        """`fields` as in a config.json."""
+        super().__init__(name, "untrained", msgspec.json.encode(fields).decode(), name)

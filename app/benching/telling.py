@@ -217,13 +217,13 @@ def _drawn(bars: Sequence[_Bar], width: int) -> Iterator[Line]:
     for bar in bars:
         if bar.value is None:
             continue
-        sign = _LIMIT * round(longest * min(1, bar.value / scale)) if bar.limit else _bar(bar.value / scale, longest)
+        sign = _LIMIT * round(longest * min(1, bar.value / scale)) if bar.limit else bar_of(bar.value / scale, longest)
         beyond = "…" if bar.limit and bar.value > scale else ""
         text = f"{_GAP}{bar.label:>{labels}}{_GAP}{bar.name:<{names}}{_GAP}{sign}{beyond} {number(bar.value)}"
         yield Line(text, "dim" if bar.limit else "bold" if bar.name == bars[0].name else "plain")
 
 
-def _bar(share: float, longest: int) -> str:
+def bar_of(share: float, longest: int) -> str:
     """A bar in eighths of a cell; the smallest is one."""
     whole, eighths = divmod(max(1, round(share * longest * 8)), 8)
     return "█" * whole + _EIGHTHS[eighths].strip()
@@ -233,15 +233,15 @@ def _bar(share: float, longest: int) -> str:
 
 
 def set_up(report: Report) -> list[Line]:
-    """Who was measured, and how each computes."""
-    lines = []
+    """Who was measured, and how each computes: one line for all that do it alike."""
+    alike: dict[str, list[str]] = defaultdict(list)
     for entry in report.entries:
         if entry.prepared is None:
             continue
         told = [one_line(f"{name}: {value}", _LONG) for name, value in entry.prepared.configuration]
         version, device = one_line(entry.prepared.version), one_line(entry.prepared.device)
-        lines.append(Line(f"{entry.name}: {'; '.join([version, device, *told])}"))
-    return lines
+        alike["; ".join([version, device, *told])].append(entry.name)
+    return [Line(f"{', '.join(names)}: {told}") for told, names in alike.items()]
 
 
 def notes(report: Report) -> list[Line]:

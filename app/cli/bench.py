@@ -1,32 +1,30 @@
 """`quietly bench`: how fast a model runs on this machine, beside others who run it."""
 
-import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from msgspec.structs import replace
 
-from app.chat.text import one_line, visible
-from app.cli.shared import opened, print_json
+from app.chat.text import one_line
+from app.cli.measuring import measure_all, measured
+from app.cli.shared import opened
 from app.errors import QuietlyError
 
 if TYPE_CHECKING:
-    from app.benching.rounds import Doing, Plan, Report
+    from app.benching.rounds import Plan, Report
     from app.benching.runner import Runner
+    from app.inspecting.told import Line
     from app.library.local import InstalledModel
 
 PEERS = ("mlx-lm", "llama.cpp")
-_WIDE = 100
-"""Cells of a line that goes to no terminal."""
 _MOST = 1 << 20
 """Tokens of a prompt."""
 _LONGEST = 60
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="A model by name or folder, or a GGUF file.")],
+    model: Annotated[str | None, typer.Argument(help="A model by name or folder, or a GGUF file.")] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(metavar="|".join(PEERS), help="Who runs the same model beside Quietly; may be given twice."),
@@ -40,7 +38,7 @@ def bench(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="How often each thing is measured; by default 3 times, with --tune 5."),
+        typer.Option(min=1, max=1000, help="How often each thing is measured; 3 times where no option needs more."),
     ] = None,
     longest: Annotated[
         float, typer.Option(min=1, max=1e6, help="Seconds: what would take longer to measure once is left out.")
@@ -50,12 +48,46 @@ def bench(
         bool, typer.Option("--tune", help="Find the best way to compute on this machine, and keep it for such models.")
     ] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Compute by the rule again, whatever was tuned.")] = False,
+    scaling: Annotated[
+        bool,
+        typer.Option(
+            "--scaling", help="Without MODEL: how attention, a window and RWKV of one size grow with the context."
+        ),
+    ] = False,
+    architectures: Annotated[
+        bool,
+        typer.Option(
+            "--architectures", help="Without MODEL: what PanGu-π's modules cost beside Llama, and fewer layers save."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure how fast a model reads and writes here, the memory it takes, and how near it comes to what is possible.
 
     Everyone is measured in turns; figures are medians. Other programs disturb it. Ctrl+C shows what there is so far.
     """
+    prompts = None if prompt is None else _lengths("--prompt", prompt, 1)
+    if scaling:
+        from app.cli.scaling import measure_scaling
+
+        if model or against or depth or tune or forget or architectures:
+            raise QuietlyError(
+                "--scaling measures networks of its own: only --prompt, --rounds, --longest, --quick and --json go "
+                "with it."
+            )
+        return measure_scaling(prompts, rounds, longest, quick, as_json)
+    if architectures:
+        from app.cli.architectures import measure_architectures
+
+        if model or against or prompts or depth or tune or forget:
+            raise QuietlyError(
+                "--architectures measures networks of its own: only --rounds, --longest, --quick and --json go with it."
+            )
+        return measure_architectures(rounds, longest, quick, as_json)
+    if model is None:
+        raise QuietlyError(
+            "Name a model to measure, as in `quietly bench starter`; only --scaling and --architectures need none."
+        )
     if tune or forget:
         is_more_said = against or prompt or depth or quick or longest != _LONGEST or (tune and forget)
         return _tuned(model, is_more_said, forget, rounds, as_json)
@@ -67,7 +99,7 @@ def bench(
     usual = Plan.quick() if quick else Plan()
     plan = replace(
         usual,
-        prompts=usual.prompts if prompt is None else _lengths("--prompt", prompt, 1),
+        prompts=prompts or usual.prompts,
         depths=usual.depths if depth is None else _lengths("--depth", depth, 0),
         rounds=rounds or usual.rounds,
         longest=longest,
@@ -75,16 +107,7 @@ def bench(
     names = ("quietly", *dict.fromkeys(against or ()))
     chosen = _chosen(model)
     report = Report(chosen.name, plan, apart=_has_room_for_one(chosen, plan, len(names)))
-    whole = False
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_measured(report, [_maker(chosen, name) for name in names]))
-        whole = True
-    if as_json:
-        print_json(as_data(report))
-    elif report.entries:  # Ctrl+C may come before anyone is there
-        show(report)
-    if not whole:
-        raise typer.Exit(130)
+    measured(report, [_maker(chosen, name) for name in names], _drawn, as_data if as_json else None)
     return None
 
 
@@ -99,7 +122,7 @@ def measured_shortly(reference: str) -> dict[str, object]:
     told = {"architecture": chosen.architecture, "parameters": chosen.parameters, "stored": chosen.stored}
     try:
         report = Report("", plan, apart=_has_room_for_one(chosen, plan, 1))
-        asyncio.run(_measured(report, [_maker(chosen, "quietly")]))
+        measure_all(report, [_maker(chosen, "quietly")])
         found = as_data(report)
     except QuietlyError as error:
         found = {"problem": str(error)}
@@ -120,25 +143,15 @@ def _tuned(reference: str, is_more_said: object, forget: bool, rounds: int | Non
         tune_model(chosen, rounds or 5, as_json)
 
 
-def show(report: "Report") -> None:
-    """Print the table, the chart, how everyone was set up, and what was left out."""
-    from rich.console import Console
-    from rich.text import Text
-
+def _drawn(report: "Report", width: int) -> "Sequence[Sequence[Line]]":
+    """The table, the chart, how everyone was set up, and what was left out."""
     from app.benching import telling
 
-    console = Console(highlight=False)
-    width = console.width if console.is_terminal else _WIDE
-    parts = (
+    return (
         [telling.title(report), *telling.table(report, width)],
         telling.chart(report, width),
         [*telling.set_up(report), *telling.notes(report)],
     )
-    for lines in filter(None, parts):
-        for line in lines:
-            style = "" if line.tone == "plain" else line.tone
-            console.print(Text(visible(line.text), style=style), soft_wrap=not console.is_terminal)
-        console.print()
 
 
 def _chosen(reference: str) -> "InstalledModel":
@@ -186,23 +199,3 @@ def _maker(model: "InstalledModel", name: str) -> "Callable[[], Runner]":
         case _:
             choices = choices_here(model)  # as engines have it
             return lambda: Measurer(model, choices=choices)
-
-
-async def _measured(report: "Report", makers: "list[Callable[[], Runner]]") -> None:
-    from app.benching.rounds import measure
-
-    with _bar() as doing:
-        await measure(report, makers, doing)
-
-
-@contextlib.contextmanager
-def _bar() -> "Iterator[Doing]":
-    """How far it has come and what comes now, on a terminal's standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("")
-        yield lambda done, total, doing: bar.update(task, completed=done, total=total, description=doing)
