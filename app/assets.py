@@ -1,4 +1,4 @@
-"""The one resolver of packaged data: styles, catalogue, icon.
+"""The one resolver of packaged data: styles, catalogue, icon, demonstration models.
 
 In the wheel they lie inside the package, in a checkout beside it.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.home import expanded
 from app.library import disk
-from app.library.describing import describe, is_gguf_name
+from app.library.describing import describe, is_gguf_name, is_rwkv
 from app.library.disk import shown
 from app.library.layout import PART, read_record, unfinished
 from app.library.places.folders import Walk
@@ -45,14 +45,14 @@ def own(models: Path) -> Iterator[InstalledModel]:
     """What Quietly fetched or made.
 
     Repositories; folders organisation--name, as it fetched them once, with `.part` while that lasted; folders of one
-    name, which it quantised; and GGUF files that someone put there.
+    name, which it quantised; and models of one file that someone put there.
     """
     for folder in disk.children(models):
         if is_repository(folder):
             yield from repository(folder, "quietly")
         elif disk.is_dir(folder) and not folder.name.startswith("."):
             yield _plain_folder(folder)
-        elif is_gguf_name(folder.name) and not folder.name.startswith("."):
+        elif (is_gguf_name(folder.name) or is_rwkv(folder)) and not folder.name.startswith("."):
             yield replace(describe(folder, "quietly"), within=models)
 
 
@@ -89,7 +89,7 @@ def _unfinished_sentence(name: str, source: Source) -> str:
 
 
 def _in_snapshot(snapshot: Path) -> list[Path]:
-    """The snapshot itself, unless all it has is GGUF files: then these."""
+    """The snapshot itself, unless all it has is models of one file: then these."""
     found = list(Walk().checkpoints(snapshot))
     files = [path for path in found if not disk.is_dir(path)]
     return [snapshot, *files] if snapshot in found or not files else files

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.library import disk
-from app.library.describing import SPLIT, describe, is_coming, is_gguf_name, looks_like_gguf
+from app.library.describing import SPLIT, describe, is_coming, is_gguf_name, is_rwkv, looks_like_model
 from app.library.disk import shown
 from app.library.records import InstalledModel, Source
 
@@ -28,9 +28,10 @@ class Walk:
         """Whether there was more than it looked at."""
 
     def checkpoints(self, folder: Path, levels: int = LEVELS) -> Iterator[Path]:
-        """The checkpoint folders and GGUF files at or below `folder`, of those split the first part; half files too."""
+        """The checkpoint folders, and files that are a model, at or below `folder`; of a split one the first part, and
+        half ones too."""
         if not disk.is_dir(folder):
-            if disk.exists(folder) and looks_like_gguf(folder):
+            if disk.exists(folder) and looks_like_model(folder):
                 yield folder
             return
         entries = list(disk.children(folder))
@@ -40,10 +41,10 @@ class Walk:
         names = {child.name for child in children}
         if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names):
             yield folder
-            yield from _ggufs(children)
+            yield from _files(children)
             return
         found = False
-        for path in (*_ggufs(children), *self._below(children, levels)):
+        for path in (*_files(children), *self._below(children, levels)):
             found = True
             yield path
         if not found and {"config.json", "adapter_config.json"} & names:
@@ -55,8 +56,8 @@ class Walk:
                 yield from self.checkpoints(child, levels - 1)
 
 
-def _ggufs(children: list[Path]) -> Iterator[Path]:
-    """The GGUF files among these, those that are still coming included unless they are here as well."""
+def _files(children: list[Path]) -> Iterator[Path]:
+    """The models of one file among these, those that are still coming included unless they are here as well."""
     names = {child.name for child in children}
     seen = set()
     for child in children:
@@ -66,7 +67,7 @@ def _ggufs(children: list[Path]) -> Iterator[Path]:
             if whole not in seen and not disk.is_dir(child):
                 seen.add(whole)
                 yield child
-        elif (name := coming_gguf(child)) is not None and name not in names:
+        elif is_rwkv(child) or ((name := coming_gguf(child)) is not None and name not in names):
             yield child
 
 
