@@ -134,11 +134,11 @@ def reading_of(settings: GenerationSettings) -> Reading:
     return Reading(settings.context, settings.overflow or "oldest", settings.thinking)
 
 
-def context_of(settings: GenerationSettings, trained: int) -> int:
-    """Tokens that may stand in the context by `settings`: a rolling one goes on to what the model was trained for."""
+def context_of(settings: GenerationSettings, holds: int) -> int:
+    """Tokens that may stand in the context by `settings`: a rolling one goes on to what the model can hold."""
     if settings.context is None or settings.overflow == "rolling":
-        return trained
-    return min(settings.context, trained)
+        return holds
+    return min(settings.context, holds)
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------

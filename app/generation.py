@@ -27,11 +27,14 @@ class GenerationSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    penalty_decay: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
     """The longest answer, in tokens."""
     context: int | None = None
-    """Tokens of conversation that the model sees, at most what it was trained for."""
+    """Tokens of conversation that the model sees, at most what it can hold."""
     overflow: Overflow | None = None
     thinking: bool | None = None
     """Whether a model that can reason before it answers does so."""
@@ -98,6 +101,36 @@ GENERATION_FIELDS = (
         optional=True,
     ),
     Field(
+        "presence_penalty",
+        _SAMPLING,
+        "Presence penalty",
+        "Make tokens that the answer has already less likely; 0 does not",
+        "number",
+        low=-2,
+        high=2,
+        optional=True,
+    ),
+    Field(
+        "frequency_penalty",
+        _SAMPLING,
+        "Frequency penalty",
+        "The same for each time that it has them; 0 does not",
+        "number",
+        low=-2,
+        high=2,
+        optional=True,
+    ),
+    Field(
+        "penalty_decay",
+        _SAMPLING,
+        "Penalty decay",
+        "How much of such a time counts still a token later; 1 forgets none",
+        "number",
+        low=0,
+        high=1,
+        optional=True,
+    ),
+    Field(
         "seed",
         _SAMPLING,
         "Seed",
@@ -130,7 +163,7 @@ GENERATION_FIELDS = (
         "context",
         _CONTEXT,
         "Context",
-        "How much of the conversation the model sees, at most what it was trained for",
+        "How much of the conversation the model sees, at most what it can hold",
         "integer",
         low=256,
         high=10_000_000,

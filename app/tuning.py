@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from app import words
 from app.fields import Field, shown
 from app.generation import GENERATION_FIELDS, GenerationSettings
 
@@ -19,7 +20,7 @@ _UNCHOSEN = {
     "seed": "another for each answer",
     "max_tokens": "no limit",
     "thinking": "as the model does by itself",
-    "context": "all that it was trained for",
+    "context": "all that the model holds",
     "overflow": "the oldest messages go",
 }
 """What holds where nobody has chosen and the checkpoint has no say; of the rest it has."""
@@ -31,21 +32,29 @@ class Layer(msgspec.Struct, frozen=True):
 
     whose: str
     settings: GenerationSettings
+    trained: int | None = None
+    """Of a model that has no limit of context, how many tokens it was trained on."""
 
 
-def checkpoint(loaded: "Loaded | None") -> GenerationSettings:
+def checkpoint(loaded: "Loaded | None") -> Layer:
     """What the checkpoint says itself, while an engine holds it."""
+    from model.config import UNBOUNDED
+
     if loaded is None:
-        return GenerationSettings()
-    own = loaded.sampling
-    return GenerationSettings(
+        return Layer(_UNKNOWN, GenerationSettings())
+    own, has_limit = loaded.sampling, loaded.context < UNBOUNDED
+    settings = GenerationSettings(
         temperature=own.temperature,
         top_p=own.top_p,
         top_k=own.top_k,
         min_p=own.min_p,
         repetition_penalty=own.repetition_penalty,
-        context=loaded.context,
+        presence_penalty=own.presence_penalty,
+        frequency_penalty=own.frequency_penalty,
+        penalty_decay=own.penalty_decay,
+        context=loaded.context if has_limit else None,
     )
+    return Layer(_UNKNOWN, settings, None if has_limit else loaded.trained)
 
 
 def unchosen(field: Field, layers: Sequence[Layer]) -> str:
@@ -54,6 +63,8 @@ def unchosen(field: Field, layers: Sequence[Layer]) -> str:
     for layer in layers:
         if (value := getattr(layer.settings, name)) is not None:
             return f"{shown(field, value)}, {layer.whose}"
+        if name == "context" and layer.trained is not None:
+            return words.no_limit(layer.trained)
     return _UNCHOSEN.get(name, _UNKNOWN)
 
 

@@ -92,16 +92,21 @@ def activity(stage: str, done: int = 0, total: int = 0) -> str:
             return stage
 
 
-def context(used: int | None, available: int | None) -> str:
-    """The context meter: tokens used of tokens there are; empty where neither is known.
+def no_limit(trained: int) -> str:
+    """What is said of a context that never fills: on how many tokens the model was trained, if that is known."""
+    return f"no limit, trained to {trained:,}" if trained else "no limit"
 
-    A sign at its end says that it is nearly full.
+
+def context(used: int | None, available: int | None, trained: int | None = None) -> str:
+    """The context meter: tokens used of tokens there are; empty where nothing is known.
+
+    A sign at its end says that it is nearly full. `trained`: of a model without a limit, what it was trained on.
     """
-    if used is None and available is None:
+    if used is None and available is None and trained is None:
         return ""
     left = "–" if used is None else f"{used:,}"
     if available is None:
-        return f"ctx {left}"
+        return f"ctx {left}" if trained is None else f"ctx {left} · {no_limit(trained)}"
     warning = f" {FULL}" if used is not None and used >= available * _NEARLY else ""
     return f"ctx {left} / {available:,}{warning}"
 

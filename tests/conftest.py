@@ -15,12 +15,13 @@ os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees the developer's conversations, models or settings."""
+    """No test sees the developer's conversations, models or settings, nor demonstrations that it does not name."""
     folder = tmp_path / "home"
     monkeypatch.setenv("QUIETLY_HOME", str(folder))
     monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
     monkeypatch.setenv("HOME", str(folder))  # where LM Studio and Ollama keep theirs
     monkeypatch.delenv("OLLAMA_MODELS", raising=False)
+    monkeypatch.setenv("QUIETLY_DEMONSTRATIONS", "")
     return folder
 
 

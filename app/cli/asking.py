@@ -15,13 +15,14 @@ from msgspec.structs import replace
 
 from app.chat.store import Conversation, Outcome, Preset, Store
 from app.chat.text import one_line, visible
-from app.cli.shared import opened, settings_in_force
+from app.cli.shared import opened, settings_in_force, tell
 from app.errors import QuietlyError
 from app.generation import GENERATION_FIELDS, GenerationSettings, Overflow
 from app.settings import Settings, paths
 
 if TYPE_CHECKING:
     from app.engine.pool import Pool
+    from app.engine.protocol import Loaded
     from app.library.local import InstalledModel
 
 
@@ -42,6 +43,9 @@ def ask(
     top_k: Annotated[int | None, _setting("top_k")] = None,
     min_p: Annotated[float | None, _setting("min_p")] = None,
     repetition_penalty: Annotated[float | None, _setting("repetition_penalty")] = None,
+    presence_penalty: Annotated[float | None, _setting("presence_penalty")] = None,
+    frequency_penalty: Annotated[float | None, _setting("frequency_penalty")] = None,
+    penalty_decay: Annotated[float | None, _setting("penalty_decay")] = None,
     seed: Annotated[int | None, _setting("seed")] = None,
     max_tokens: Annotated[int | None, _setting("max_tokens")] = None,
     thinking: Annotated[bool | None, _setting("thinking")] = None,
@@ -64,6 +68,9 @@ def ask(
         top_k=top_k,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        penalty_decay=penalty_decay,
         seed=seed,
         max_tokens=max_tokens,
         context=context,
@@ -158,6 +165,7 @@ class _Answer:
 
         self.written = Written()
         self.status: Outcome = "failed"
+        self._loaded: Loaded | None = None
         self._store = store
         self._conversation = conversation
         self._checkpoint = checkpoint
@@ -207,6 +215,7 @@ class _Answer:
             self.status = "stopped"  # by a reader who has gone, or a second Ctrl+C
             raise
         finally:
+            self._loaded = turn.facts
             record(
                 store,
                 answer.id,
@@ -220,9 +229,13 @@ class _Answer:
             await self._pool.close()
 
     def facts(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        finished = self.written.finished
-        assert finished
+        """What `--json` prints; a context is null where nothing limits it."""
+        from app.answering import context_of
+        from model.config import UNBOUNDED
+
+        finished, loaded = self.written.finished, self._loaded
+        assert finished and loaded  # an answer that has ended was written by a model
+        context = context_of(self._settings, loaded.context)
         return {
             "text": self.written.answer,
             "reasoning": self.written.reasoning,
@@ -239,6 +252,8 @@ class _Answer:
             "drafted_tokens": finished.drafted_tokens,
             "kept_tokens": finished.kept_tokens,
             "memory_bytes": finished.memory,
+            "context": context if context < UNBOUNDED else None,
+            "trained": loaded.trained,
         }
 
 
@@ -268,6 +283,8 @@ def _model(store: Store, reference: str | None) -> "InstalledModel":
     else:
         shelf.fill(installed(shelf.folders))
         chosen = shelf.chosen
+        if chosen is not None and shelf.only_demonstrated:
+            tell(f"{chosen.name}, a demonstration, answers: `quietly models get starter` brings one that knows more.")
     if chosen is None:
         raise QuietlyError(
             "No model is installed yet: `quietly models get starter` brings a tiny one, and `quietly` shows others."

@@ -50,13 +50,17 @@ def list_models(as_json: AsJson = False) -> None:
                 f"{model.stored:<8}",
                 f"{model.architecture or '':<8}",
                 model.licence or "",
+                "demonstration" if model.source == "demonstration" else "",
             )
         )
         print(f"{one_line(model.name, 40):<40} {visible(about)}".rstrip())
 
 
 def _fields(model: "InstalledModel", used: float | None) -> dict[str, object]:
-    """A model as JSON has it: sizes in bytes, times in seconds since the epoch."""
+    """A model as JSON has it: sizes in bytes, contexts in tokens, null without a limit, times in seconds since the
+    epoch."""
+    from model.config import UNBOUNDED
+
     return {
         "name": model.name,
         "path": str(model.path),
@@ -69,7 +73,8 @@ def _fields(model: "InstalledModel", used: float | None) -> dict[str, object]:
         "stored": model.stored,
         "bits": model.bits,
         "size": model.size,
-        "context": model.context,
+        "context": model.holds if (model.holds or 0) < UNBOUNDED else None,
+        "trained": model.context,
         "licence": model.licence,
         "used": used,
         "unfinished": None
@@ -83,16 +88,20 @@ def _fields(model: "InstalledModel", used: float | None) -> dict[str, object]:
 def get(
     name: Annotated[str, typer.Argument(help='"starter", or organisation/name on the Hub.')],
     revision: Annotated[str, typer.Option(help="A branch, tag or commit of the repository.")] = "main",
+    agree: Annotated[
+        bool, typer.Option("--agree", help="Agree to the licence, where it restricts what the model may be used for.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring a model to this machine; what a cut-off download has brought is kept, and a next one goes on there.
 
-    Whom that spoke to is said at the end, on standard error.
+    A licence that restricts what the model may be used for is told and asked about first. Whom it spoke to is said at
+    the end, on standard error.
     """
     from app.library.starter import NAME
 
     try:
-        path = _bring_starter() if name == NAME else _download(name, revision)
+        path = _bring_starter() if name == NAME else _agreed_download(name, revision, agree)
     finally:
         tell_whom_it_spoke_to()
     if as_json:
@@ -107,7 +116,26 @@ def _bring_starter() -> Path:
     return starter_file() or asyncio.run(install_starter(lambda line: print(visible(line), file=sys.stderr)))
 
 
-def _download(repo: str, revision: str) -> Path:
+def _agreed_download(repo: str, revision: str, agreed: bool) -> Path:
+    """Fetch a model; its licence is asked about where that is needed and was not said already."""
+    from app.library.licences import Unagreed
+
+    try:
+        return _download(repo, revision, agreed)
+    except Unagreed as unagreed:
+        terms = unagreed.terms
+    told = f"{one_line(terms.licence, 80)}. {terms.says} The whole of it is on the page of {repo}."
+    if not sys.stdin.isatty():
+        raise QuietlyError(
+            f"The licence has to be agreed to: {told} Nobody can be asked here; say so with --agree if you do."
+        )
+    tell(f"The licence of {repo}: {told}")
+    if not typer.confirm("Do you agree to it?", err=True):
+        raise QuietlyError("Nothing was fetched.")
+    return _download(repo, revision, agreed=True)
+
+
+def _download(repo: str, revision: str, agreed: bool) -> Path:
     from app.library.download import fetch
 
     name = one_line(repo, 40)
@@ -119,6 +147,7 @@ def _download(repo: str, revision: str) -> Path:
                 progress=lambda done, total: show(done, total, name),
                 revision=revision,
                 doing=lambda sentence: show(None, None, one_line(sentence) or name),
+                agreed=agreed,
             )
         )
 

@@ -65,7 +65,7 @@ def _tell_what_waits() -> None:
     from app.library.catalogue import waiting
 
     for model in waiting():
-        tell(f"{model.name} ({model.repo}) cannot run here yet: {model.why}.")
+        tell(f"{model.name} ({model.repo}) is not offered: {model.why}.")
 
 
 def _fields(one: "Found") -> dict[str, object]:

@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from model.allocation import grown
+from model.config import UNBOUNDED
+
 _QOS_CLASS_USER_INITIATED = 0x19
 """<sys/qos.h>. Python's threads start at the default class, which a busy Mac moves to its slow cores."""
 
 _OOM_SCORE = "500"
 """Of 1,000: as if half of all memory were taken besides what is."""
 _HEADROOM = 512 * 1024 * 1024
+_USUAL = 8192
+"""Tokens of a conversation that memory is wired for."""
 
 
 class MlxMemory(Protocol):
@@ -39,6 +44,14 @@ def go_first(file: Path = Path("/proc/self/oom_score_adj")) -> None:
     """
     with contextlib.suppress(OSError):
         file.write_text(_OOM_SCORE)
+
+
+def usually_kept(kept: int, held: int, context: int) -> int:
+    """Bytes that a conversation of the usual length keeps, where one of `held` tokens keeps `kept`.
+
+    `context` is what the model can hold. Without a limit it is a state, as large after one token as after all.
+    """
+    return kept if context >= UNBOUNDED else kept // grown(held) * min(context, _USUAL)
 
 
 def set_limits(mx: MlxMemory, weights: int, kv: int) -> None:

@@ -50,6 +50,9 @@ class SamplingOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    penalty_decay: float | None = None
     seed: int | None = None
 
 
@@ -57,7 +60,7 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a conversation becomes a prompt."""
 
     context: int | None = None
-    """Tokens that the model sees; None, and at most, what the checkpoint was trained for."""
+    """Tokens that the model sees; None, and at most, what the checkpoint holds."""
     overflow: Overflow = "oldest"
     thinking: bool | None = None
     """Whether the model is to reason before it answers, where its template knows the choice; None is as it likes."""
@@ -220,13 +223,15 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     bits: float | None
     """Bits a weight as stored; None where unquantised weights are used as they are."""
     context: int
-    """Tokens that it was trained to hold: no request is given more."""
+    """Tokens that it can hold, `model.config.UNBOUNDED` where there is no limit: no request is given more."""
     device: str
     memory: int
     """Bytes MLX holds after loading."""
     seconds: float
     sampling: SamplingOptions
     """The checkpoint's own defaults."""
+    trained: int = 0
+    """Tokens of the longest texts that it was trained on; 0 where that is not known."""
     thinking: bool = False
     """Whether a request can choose that the model reasons before it answers, or does not."""
     warning: str = ""
@@ -294,7 +299,7 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
     dropped_messages: int = 0
     """How many of the oldest would be left out; 0 where no session was named."""
     context: int = 0
-    """Tokens that may stand there: those asked for, at most those trained for; all of these where it rolls."""
+    """Tokens that may stand there: those asked for, at most those it holds; all of these where it rolls."""
 
 
 class PiecesFound(msgspec.Struct, frozen=True, tag=True):

@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from app.engine.limits import set_limits
+from app.engine.limits import set_limits, usually_kept
 from model.errors import ModelError
 
 if TYPE_CHECKING:
     from model import LanguageModel
-
-_USUAL = 8192
-"""Tokens of a conversation that memory is wired for."""
 
 
 def warm_up(loaded: "LanguageModel", hurried: Callable[[], bool]) -> None:
@@ -20,7 +17,6 @@ def warm_up(loaded: "LanguageModel", hurried: Callable[[], bool]) -> None:
     """
     import mlx.core as mx
 
-    from model.allocation import grown
     from model.tokenizer import Turn
     from model.weights.precision import this_device
 
@@ -32,7 +28,6 @@ def warm_up(loaded: "LanguageModel", hurried: Callable[[], bool]) -> None:
         return  # nothing is compiled on a CPU: a first answer takes it as long as a second
     weights, session = mx.get_active_memory(), loaded.session()
     session.prefill(prompt[:1])  # whoever waits: it tells what a conversation takes, and has to be compiled anyway
-    kv_per_token = session.nbytes // grown(len(session))
-    set_limits(mx, weights, kv_per_token * min(loaded.traits.context, _USUAL))
+    set_limits(mx, weights, usually_kept(session.nbytes, len(session), loaded.traits.context))
     for _ in loaded.generation(session, prompt, loaded.traits.defaults, max_tokens=2, cancelled=hurried):
         pass

@@ -238,13 +238,15 @@ class Worker:
         return len(self._loaded().tokenizer.encode_plain(text))
 
     def _count(self, request: Count) -> Counted:
-        from model.overflow import tokens_in
+        from model.config import UNBOUNDED
+        from model.overflow import LOOKED_AT, tokens_in
 
         reading, messages = request.reading, request.messages
         if request.session is not None:  # first: the next one builds on it, though this one be refused
             messages = self._counted = (*self._counted[: request.same], *messages)
         context = self._options(reading).context
-        if request.session is None:
+        is_endless = context >= UNBOUNDED and bool(messages) and len(messages[-1].content) > LOOKED_AT
+        if request.session is None or is_endless:  # nothing is left out where there is no end of the context
             tokens = tokens_in(self._turns(messages), context, self._render(reading), self._measure)
             return Counted(request.id, tokens, context=context)
         left_out = self._left_out(request.session, reading, len(messages))
@@ -360,6 +362,7 @@ class Worker:
                 parameters=traits.parameters,
                 bits=traits.bits,
                 context=traits.context,
+                trained=traits.trained,
                 device=device_name(mx.device_info(), str(mx.default_device())),
                 memory=mx.get_active_memory(),
                 seconds=time.perf_counter() - started,
@@ -369,6 +372,9 @@ class Worker:
                     top_k=traits.defaults.top_k,
                     min_p=traits.defaults.min_p,
                     repetition_penalty=traits.defaults.repetition_penalty,
+                    presence_penalty=traits.defaults.presence_penalty,
+                    frequency_penalty=traits.defaults.frequency_penalty,
+                    penalty_decay=traits.defaults.penalty_decay,
                 ),
                 thinking=thinking,
                 warning=warning,
@@ -455,6 +461,7 @@ class Worker:
                 fitted.prompt.tokens,
                 chosen,
                 language_model.sampling(msgspec.structs.asdict(request.sampling)),
+                answered=len(fitted.prompt.begun),
                 progress=lambda done, total: self._send(Progress(request.id, "prefill", done, total)),
                 cancelled=self._cancelled[request.id].is_set,
             )

@@ -1,4 +1,4 @@
-"""What one model is: a checkpoint folder or a GGUF file, described as far as it can be.
+"""What one model is: a checkpoint folder, a GGUF file or an RWKV's .pth file, described as far as it can be.
 
 Configurations, indexes, headers, model cards and sizes are read, never weights. What is wrong becomes one sentence; for
 nothing that a disk can hold anything is raised. It knows neither MLX nor where models lie.
@@ -15,9 +15,11 @@ from app.library import disk, headers
 from app.library.disk import shown
 from app.library.records import InstalledModel, Source
 from app.library.running import runner
-from model.config import SHAPES, Quantization, parse_config, parse_model_type, parse_quantization, read_object
+from model.config import SHAPES, Quantization, parse_config, parse_model_type, parse_quantization
 from model.errors import ModelError
 from model.facts import parameters
+from model.weights.blinkdl import read_fields
+from model.weights.conversions import is_pth
 from model.weights.gguf_header import is_gguf
 
 SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
@@ -40,6 +42,9 @@ def describe(path: Path, source: Source, name: str | None = None) -> InstalledMo
     """The model at `path`, called `name` or as its folder or file is."""
     if disk.is_dir(path):
         model = _checkpoint(path, source, name or path.name or str(path))
+    elif is_pth(path):
+        model = InstalledModel(name or path.stem, path, source, size=disk.total(path))
+        model = _of_file(model, headers.pth(path, shown(model.name)))
     else:
         model = _gguf(path, source, name or gguf_name(path))
     if model.problem is not None:  # files are called after the whole way to them, which is long
@@ -73,7 +78,11 @@ def _gguf(path: Path, source: Source, name: str) -> InstalledModel:
         return replace(model, problem=_in_parts(path, name, len(parts)))
     if not model.size:
         return replace(model, problem=f"{shown(name)} is empty or cannot be read: get it again.")
-    facts = headers.gguf(path, shown(name), headers.state([path]))
+    return _of_file(model, headers.gguf(path, shown(name), headers.state([path])))
+
+
+def _of_file(model: InstalledModel, facts: headers.SingleFile) -> InstalledModel:
+    """With what the header of its one file tells."""
     return replace(
         model,
         architecture=facts.architecture,
@@ -81,7 +90,7 @@ def _gguf(path: Path, source: Source, name: str) -> InstalledModel:
         bits=facts.bits,
         stored=facts.stored,
         context=facts.context,
-        licence=facts.licence or licence(path.with_name("README.md")),
+        licence=facts.licence or licence(model.path.with_name("README.md")),
         weights=facts.weights or model.size,
         config=facts.config,
         runs="quietly" if facts.config is not None else None,
@@ -119,7 +128,7 @@ def _checkpoint(folder: Path, source: Source, name: str) -> InstalledModel:
         problem = f"{shown(name)} is an adapter for another model: fuse it into that one with `mlx_lm.fuse` first."
         return replace(model, problem=problem)
     try:
-        fields = read_object(folder / "config.json", shown(name))
+        fields = read_fields(folder, shown(name), headers.LONGEST)
         architecture = parse_model_type(fields, shown(name))
         model = replace(model, architecture=architecture, runs=runner(architecture), context=_context(fields))
         quantization = _quantization(fields, name)
@@ -161,7 +170,7 @@ def _with_shape(
     if isinstance(found, headers.Safetensors):
         tied = bool(tied) or not found.has_head  # a head that is not stored is the embedding, whatever is said
     config = replace(config, tie_word_embeddings=tied)
-    return replace(model, config=config, context=config.context, parameters=parameters(config).total)
+    return replace(model, config=config, context=config.trained, parameters=parameters(config).total)
 
 
 def _storage(
@@ -283,6 +292,11 @@ def _plain(sentence: str) -> str:
     return line if line.endswith(".") else f"{line}."
 
 
-def looks_like_gguf(path: Path) -> bool:
-    """Whether this file is to be opened as GGUF: by its name, or else by how it begins."""
-    return not disk.is_dir(path) and (is_gguf_name(path.name) or is_gguf(path))
+def looks_like_model(path: Path) -> bool:
+    """Whether this file is to be opened as one: by its name, or else because it begins as GGUF does."""
+    return not disk.is_dir(path) and (is_gguf_name(path.name) or is_pth(path) or is_gguf(path))
+
+
+def is_rwkv(path: Path) -> bool:
+    """Whether this is a .pth file that holds an RWKV, which can be opened; others are let lie where they are found."""
+    return is_pth(path) and not disk.is_dir(path) and headers.pth(path, shown(path.stem)).architecture is not None

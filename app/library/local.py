@@ -11,10 +11,11 @@ from pathlib import Path
 from app.errors import QuietlyError
 from app.home import expanded
 from app.library import disk, headers, starter
-from app.library.describing import describe, looks_like_gguf
+from app.library.describing import describe, looks_like_model
 from app.library.disk import shown
 from app.library.naming import begins, names, near, with_unique_names
 from app.library.places.cache import cached, hub_cache, is_repository, own, repository
+from app.library.places.demonstration import demonstrations
 from app.library.places.folders import Walk, below, missing
 from app.library.places.lm_studio import lm_studio
 from app.library.places.ollama import is_ollama, models_folder, ollama
@@ -25,22 +26,23 @@ __all__ = ["InstalledModel", "Source", "find", "hub_cache", "installed"]
 
 
 def installed(folders: Iterable[Path] = ()) -> list[InstalledModel]:
-    """Every model there is, once each, the starter first.
+    """Every model there is, once each, the starter first, those that came with Quietly last.
 
     Those that Quietly fetched or made, in the Hub's cache, of LM Studio, of Ollama, and in `folders`: each of these is
     a checkpoint, or holds some up to two levels down. What cannot be used is listed with its `problem`; nothing is
     raised for anything a disk can hold.
     """
-    places = (_starter(), own(paths().models), cached(hub_cache()), lm_studio(), ollama(models_folder()))
+    theirs = (cached(hub_cache()), lm_studio(), ollama(models_folder()))
+    places = (_starter(), own(paths().models), demonstrations(), *theirs)
     found: dict[Path, InstalledModel] = {}
     for model in (*(model for place in places for model in place), *_added(folders)):
         found.setdefault(disk.real(model.path), model)
     named = with_unique_names(list(found.values()))
-    return sorted(named, key=lambda model: (model.source != "starter", model.name.casefold(), model.name))
+    return sorted(named, key=_rank)
 
 
 def find(reference: str, folders: Iterable[Path] = ()) -> InstalledModel:
-    """The model that `reference` means: a name, its beginning, organisation/name, a folder or a GGUF file.
+    """The model that `reference` means: a name, its beginning, organisation/name, a folder, a GGUF or a .pth file.
 
     The result may have a `problem`. QuietlyError naming the candidates where it means none or several.
     """
@@ -52,7 +54,7 @@ def find(reference: str, folders: Iterable[Path] = ()) -> InstalledModel:
     if exact:
         return next((model for model in exact if model.problem is None), exact[0])
     path = _as_path(reference.strip())
-    is_bare = not re.search(r"[/~]|\.gguf$|^\.+$", reference.strip())
+    is_bare = not re.search(r"[/~]|\.(gguf|pth)$|^\.+$", reference.strip())
     if path is not None and not is_bare:
         return _at(path, models)
     begun = [model for model in models if begins(model, wanted)]
@@ -66,6 +68,10 @@ def find(reference: str, folders: Iterable[Path] = ()) -> InstalledModel:
     if wanted == starter.NAME:
         raise QuietlyError("The starter is not installed: get it with `quietly models get starter`.")
     raise QuietlyError(f"There is no model {shown(reference)} here: {near(wanted, models)}")
+
+
+def _rank(model: InstalledModel) -> tuple[bool, bool, str, str]:
+    return model.source == "demonstration", model.source != "starter", model.name.casefold(), model.name
 
 
 def _starter() -> Iterator[InstalledModel]:
@@ -107,12 +113,12 @@ def _in_folder(folder: Path) -> Iterator[InstalledModel]:
 
 
 def _as_path(reference: str) -> Path | None:
-    """`reference` as an existing folder or GGUF file, where it is one."""
+    """`reference` as an existing folder or file of a model, where it is one."""
     try:
         path = expanded(reference).absolute()
     except (OSError, ValueError, RuntimeError):
         return None
-    return path if disk.is_dir(path) or (disk.exists(path) and looks_like_gguf(path)) else None
+    return path if disk.is_dir(path) or (disk.exists(path) and looks_like_model(path)) else None
 
 
 def _at(path: Path, models: Iterable[InstalledModel]) -> InstalledModel:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from app.library.running import Runs
-from model.config import Config
+from model.config import UNBOUNDED, Config
 
-Source = Literal["starter", "hub", "folder", "quietly", "lm-studio", "ollama"]
+Source = Literal["starter", "hub", "folder", "quietly", "lm-studio", "ollama", "demonstration"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class InstalledModel:
     name: str
     """Unique among those listed together."""
     path: Path
-    """A checkpoint folder or a GGUF file; Ollama's have no suffix."""
+    """A checkpoint folder, a GGUF file or a .pth file; Ollama's have no suffix."""
     source: Source
     architecture: str | None = None
     parameters: int | None = None
@@ -46,3 +46,8 @@ class InstalledModel:
     """One sentence where it cannot be used."""
     within: Path | None = None
     """The folder that was looked through when it was found; nothing at or above it is the model's."""
+
+    @property
+    def holds(self) -> int | None:
+        """Tokens that it can hold, `UNBOUNDED` where there is no limit."""
+        return UNBOUNDED if self.config is not None and self.config.context >= UNBOUNDED else self.context

@@ -22,10 +22,10 @@ from app.library.layout import RECORD, Repository
 from app.library.places.cache import is_repository
 from app.library.records import InstalledModel
 from app.settings import paths
-from model.weights.conversions import conversions_of
+from model.weights.conversions import conversions_of, is_pth
 
 _CHECKPOINT = re.compile(
-    r".+\.safetensors(\.index\.json)?|.+\.tiktoken|pytorch_model.*|tokenizer\.model|vocab\.txt|merges\.txt"
+    r".+\.safetensors(\.index\.json)?|.+\.tiktoken|pytorch_model.*|tokenizer\.model|(rwkv_vocab_v20230424|vocab|merges)\.txt"
     r"|chat_template\.jinja|\.quietly\.json|adapter_.*|.*config\.json"
     r"|(tokenizer|special_tokens_map|added_tokens|vocab|chat_template|modules|conversion)\.json",
     re.DOTALL,
@@ -113,6 +113,8 @@ def _plan(model: InstalledModel) -> _Plan:
     if model.source == "ollama":
         called = shown(model.name.removesuffix(" (ollama)"))
         raise QuietlyError(f"{name} is Ollama's: delete it with `ollama rm {called}`.")
+    if model.source == "demonstration":
+        raise QuietlyError(f"{name} is a demonstration: it came with Quietly, and goes when Quietly is uninstalled.")
     if not disk.exists(path):
         raise QuietlyError(f"There is nothing of {name} to delete: it is no longer there.")
     if model.source == "starter":
@@ -239,12 +241,14 @@ def _whole(repository: Path) -> list[Path]:
 
 
 def _converted(files: Iterable[Path]) -> list[Path]:
-    return [folder for file in files if is_gguf_name(file.name) for folder in _conversions(file)]
+    return [folder for file in files if is_gguf_name(file.name) or is_pth(file) for folder in _conversions(file)]
 
 
 def _has_other_weights(snapshot: Path, path: Path) -> bool:
     mine = gguf_parts(path)
-    return any(file.name.lower().endswith((".gguf", ".safetensors")) and file not in mine for file in _files(snapshot))
+    return any(
+        file.name.lower().endswith((".gguf", ".pth", ".safetensors")) and file not in mine for file in _files(snapshot)
+    )
 
 
 def _other_snapshots(snapshot: Path) -> list[Path]:

@@ -77,7 +77,8 @@ class Plain:
             await self._expire()
             self.conversations.begin()
             if (model := room.model()) is not None:
-                room.say(f"{model.name} answers here, on this machine. Type a question, or /help.")
+                kind = ", a demonstration at home in a kitchen garden alone," if model.source == "demonstration" else ""
+                room.say(f"{model.name}{kind} answers here, on this machine. Type a question, or /help.")
                 if self._settings.load_at_start:
                     room.conductor.warm(model.path)
             backing_up = asyncio.create_task(self._back_up())

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from app import words
 from app.chat.store import Preset
 from app.chat.text import one_line
 from app.fields import Field, expected, fits, shown
 from app.generation import GENERATION_FIELDS
 from app.plain.room import Room, chosen_by
 from app.settings import meant
+from app.shelf import beside
 from app.tuning import Layer, checkpoint, unchosen, with_changes
 
 _FIELDS = {field.id: field for field in GENERATION_FIELDS}
@@ -50,7 +50,7 @@ class Tuning:
             room.say(f"{many} named like {one_line(name, _NAMED)}:")
         for model in found or models:
             next_one = ", answers next" if model == room.shelf.chosen else ""
-            room.say(f"{one_line(model.name, _NAMED)}, {model.problem or words.size(model.size)}{next_one}.")
+            room.say(f"{one_line(model.name, _NAMED)}, {model.problem or beside(model)}{next_one}.")
         room.say("/model and a name chooses one." if models else "No model is here yet.")
 
     # --- what it is told, and presets ---
@@ -128,7 +128,7 @@ class Tuning:
         if model is not None:
             of_model = room.stores.disk.model_settings(model.name)
             layers.insert(0, Layer(f"for all with {one_line(model.name, _NAMED)}", of_model))
-            layers.append(Layer("the checkpoint's own", checkpoint(room.conductor.loaded(model.path))))
+            layers.append(checkpoint(room.conductor.loaded(model.path)))
         return tuple(layers)
 
 

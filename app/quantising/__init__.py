@@ -22,6 +22,7 @@ from app.errors import QuietlyError
 from app.home import expanded
 from app.settings import paths, private_folder, turn_in
 from app.words import size
+from model.weights.conversions import is_pth
 
 if TYPE_CHECKING:
     from app.library.local import InstalledModel
@@ -151,7 +152,7 @@ def refusal(model: "InstalledModel") -> str:
     if model.problem is not None:
         return model.problem
     name = one_line(model.name)
-    if not model.path.is_dir():
+    if not model.path.is_dir() and not is_pth(model.path):
         stored = f" with weights in {model.stored}" if model.stored else ""
         return (
             f"{name} is a GGUF file{stored}, and only safetensors weights in full precision are quantised here: "
@@ -165,7 +166,8 @@ def refusal(model: "InstalledModel") -> str:
 
 def place_for(model: "InstalledModel", bits: Bits, group_size: GroupSize = 64) -> Path:
     """Where in Quietly's models folder `model` goes in `bits` a weight."""
-    named = model.repo.rpartition("/")[2] if model.repo else model.path.name
+    file = model.path.stem if is_pth(model.path) else model.path.name
+    named = model.repo.rpartition("/")[2] if model.repo else file
     # Two hyphens would stand for the slash of a repository, and what begins with a dot is no model.
     plain = re.sub("-{2,}", "-", _PRECISION.sub("", named)).lstrip(".") or "model"
     groups = "" if group_size == 64 else f"-g{group_size}"

@@ -15,8 +15,10 @@ from app.library.machine import this_machine
 from app.quantising import Compared, Comparison, Uncompared
 from app.words import size
 from model import LanguageModel, ModelError, load
-from model.config import Config, parse_config, read_fields
+from model.config import Config, parse_config
 from model.tokenizer import Turn
+from model.tokenizer_files import has_tokenizer
+from model.weights.blinkdl import read_fields
 from model.weights.safetensors import shards
 
 Progress = Callable[[int, int], None]
@@ -46,7 +48,7 @@ _COPIES = 3
 
 def compare(original: Path, quantised: Path, name: str, progress: Progress) -> Comparison:
     """Let both checkpoints foretell the text. Whatever is in the way of that is said, never raised."""
-    if not (quantised / "tokenizer.json").exists():
+    if not has_tokenizer(quantised):
         return Uncompared(f"{name} has no tokenizer.json to read a text with: not compared.")
     weights = [sum(path.stat().st_size for path in shards(folder)) for folder in (original, quantised)]
     total = sum(weights)

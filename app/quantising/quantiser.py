@@ -38,13 +38,18 @@ def _work(source: Path, destination: Path, name: str, bits: int, group_size: int
 
     from app.library.machine import this_machine
     from app.quantising.comparing import compare
+    from app.settings import paths
     from model.errors import ModelError
+    from model.weights.conversions import is_pth
     from model.weights.deviation import Deviation, relative_error
+    from model.weights.pth_conversion import convert
     from model.weights.quantise import quantise
 
     mx.set_cache_limit(_FREE_BUFFERS)
     deviations: list[Deviation] = []
     try:
+        if is_pth(source):
+            source = convert(source, paths().conversions, lambda done, total: None)
         quantise(
             source,
             destination,

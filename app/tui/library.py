@@ -40,6 +40,8 @@ class Offers(msgspec.Struct, frozen=True):
     recommended: Recommended | None
     starter: Path | None
     """Its file, where it is installed."""
+    demonstrations: "tuple[InstalledModel, ...]" = ()
+    """The models that came with Quietly and can be used, by name."""
 
 
 class Stock(msgspec.Struct, frozen=True):
@@ -73,6 +75,7 @@ class Library:
     def offers(self) -> Offers:
         """This machine and the ways to begin on it."""
         from app.library.catalogue import recommend
+        from app.library.places.demonstration import demonstrations
         from app.library.starter import starter_file
 
         machine = self._machine()
@@ -82,6 +85,7 @@ class Library:
             machine=f"{line}\n{machine.problem}" if machine.problem else line,
             recommended=Recommended(found.name, found.repo, found.size, found.licence) if found else None,
             starter=starter_file(),
+            demonstrations=tuple(model for model in demonstrations() if model.problem is None),
         )
 
     def stock(self, models: "Sequence[InstalledModel]", context: int | None) -> Stock:
@@ -169,8 +173,8 @@ class Library:
 
         return await look_up(repo)
 
-    async def download(self, model: Recommended, progress: Callable[[int, int], None]) -> Path:
-        """Fetch `model`; cancelling the task pauses the download. Progress in bytes."""
+    async def download(self, model: Recommended, progress: Callable[[int, int], None], *, agreed: bool = False) -> Path:
+        """Fetch `model`; cancelling the task pauses the download. Progress in bytes. `agreed` as in `Downloads`."""
         before = self._listener
 
         def listen() -> None:
@@ -179,7 +183,7 @@ class Library:
 
         self._listener = listen
         try:
-            return await self.downloads.start(model.repo)
+            return await self.downloads.start(model.repo, agreed=agreed)
         except asyncio.CancelledError:
             self.downloads.pause(model.repo)
             raise

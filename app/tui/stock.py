@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from app.library.fit import Fit, Verdict
     from app.library.hub import Found
     from app.library.local import InstalledModel, Source
+    from model.config import Config
 
 STATES: "dict[State, ModelState]" = {
     "waiting": "waiting",
@@ -26,6 +27,7 @@ STATES: "dict[State, ModelState]" = {
 }
 """How downloads look, by how they stand."""
 HERE, COMING, CATALOGUE, HUB = "On this machine", "On their way", "To download", "On the Hub"
+DEMONSTRATIONS = "Demonstrations, with Quietly"
 
 _PLACES: "dict[Source, str]" = {
     "starter": "the starter",
@@ -34,6 +36,7 @@ _PLACES: "dict[Source, str]" = {
     "quietly": "Quietly's folder",
     "lm-studio": "LM Studio",
     "ollama": "Ollama",
+    "demonstration": "Quietly, a demonstration",
 }
 _RUNS = {"quietly": "run by Quietly itself", "mlx-lm": "run by mlx-lm"}
 _VERDICTS: "dict[Verdict, tuple[str, str]]" = {
@@ -67,13 +70,14 @@ def installed(
     usable = model.problem is None
     return Item(
         model_key(model),
-        HERE,
+        DEMONSTRATIONS if model.source == "demonstration" else HERE,
         model.name,
         SIGNS[state if usable else "problem"],
         _price(model.size, fit if usable else None),
         chosen,
         facts=(
-            *_shape(model.parameters, model.stored, model.bits, model.architecture, model.runs, model.context),
+            *_shape(model.parameters, model.stored, model.bits, model.architecture, model.runs),
+            ("Context", _reach(model.context, model.config)),
             ("Size", words.size(model.size)),
             ("Licence", model.licence or ""),
             ("Lies in", _PLACES[model.source]),
@@ -107,7 +111,7 @@ def _acts(model: "InstalledModel", state: "ModelState") -> tuple[MenuRow, ...]:
         MenuRow("unload", "Stop loading", "x")
         if state == "loading"
         else MenuRow("unload", "Unload", "x", state == "loaded", "it is not loaded"),
-        MenuRow("remove", "Delete…", "d"),
+        MenuRow("remove", "Delete…", "d", model.source != "demonstration", "a demonstration goes with Quietly alone"),
     )
 
 
@@ -168,7 +172,8 @@ def offered(offer: "Offer", fit: "Fit | None") -> Item:
         ("+", "$foreground 60%"),
         _price(offer.size, fit),
         facts=(
-            *_shape(offer.parameters, offer.stored, offer.bits, offer.config.model_type, offer.runs, offer.context),
+            *_shape(offer.parameters, offer.stored, offer.bits, offer.config.model_type, offer.runs),
+            ("Context", _reach(offer.context, offer.config)),
             ("Download", f"about {words.size(offer.size)}"),
             ("Licence", offer.licence),
             ("From", offer.repo or "the package index"),
@@ -179,13 +184,13 @@ def offered(offer: "Offer", fit: "Fit | None") -> Item:
 
 
 def waiting(one: "Waiting") -> Item:
-    """A model that people may look for, and that cannot run here."""
+    """A model that people may look for, and that is not offered."""
     return Item(
         f"waiting:{one.repo}",
         CATALOGUE,
         one.name,
         ("–", "$foreground 60%"),
-        ((" not yet", ""),),
+        ((" not offered", ""),),
         facts=(("Licence", one.licence), ("From", one.repo)),
         says=_sentences(one.why, None),
     )
@@ -200,16 +205,29 @@ def found(one: "Found", fit: "Fit | None") -> Item:
         ("+", "$foreground 60%"),
         _price(one.size, fit),
         facts=(
-            *_shape(one.parameters, one.stored, one.bits, one.architecture, one.runs, one.context),
+            *_shape(one.parameters, one.stored, one.bits, one.architecture, one.runs),
+            ("Context", _reach(one.context, one.config)),
             ("Download", words.size(one.size) if one.size else ""),
             ("Fetched", f"{one.downloads:,} times in a month" if one.downloads else ""),
             ("Licence", one.licence or "not named"),
             ("From", one.repo),
         ),
-        says=_sentences("Gated: its conditions have to be accepted on its page first" if one.gated else "", fit),
+        says=_sentences(_conditions(one), fit),
         acts=(MenuRow("get", "Download…"),),
         found=True,
     )
+
+
+def _conditions(one: "Found") -> str:
+    """What has to be accepted or agreed to before it is fetched."""
+    from app.library.licences import terms
+
+    restricted = terms(one.licence, one.architecture)
+    said = (
+        "Gated: its conditions have to be accepted on its page first." if one.gated else "",
+        f"Its licence has to be agreed to. {restricted.says}" if restricted is not None else "",
+    )
+    return " ".join(filter(None, said))
 
 
 def _price(size: int | None, fit: "Fit | None") -> tuple[tuple[str, str], ...]:
@@ -232,7 +250,6 @@ def _shape(
     bits: float | None,
     architecture: str | None,
     runs: str | None,
-    context: int | None,
 ) -> tuple[tuple[str, str], ...]:
     exact = f"{bits:.3g} bits a weight" if bits else ""
     run = ", ".join(filter(None, (architecture or "", _RUNS.get(runs or "", ""))))
@@ -240,5 +257,13 @@ def _shape(
         ("Parameters", words.parameters(parameters) if parameters else ""),
         ("Weights", f"{stored} ({exact})" if stored and exact else stored or exact),
         ("Architecture", run),
-        ("Context", words.tokens(context) if context else ""),
     )
+
+
+def _reach(trained: int | None, config: "Config | None") -> str:
+    """How long a conversation it takes."""
+    from model.config import UNBOUNDED
+
+    if config is not None and config.context >= UNBOUNDED:
+        return f"{words.no_limit(config.trained)} tokens"
+    return words.tokens(trained) if trained else ""

@@ -128,7 +128,8 @@ def _model_row(model: "InstalledModel", shelf: "Shelf", conductor: "Conductor") 
     loading = conductor.loading(model.path)
     detail = words.percent(loading.done, loading.total) if loading is not None else words.size(model.size)
     chosen = shelf.chosen is not None and model.path == shelf.chosen.path
-    return ModelRow(str(model.path), model.name, model_state(model, conductor), detail, chosen)
+    group = "Demonstration" if model.source == "demonstration" else ""
+    return ModelRow(str(model.path), model.name, model_state(model, conductor), detail, chosen, group=group)
 
 
 def model_state(model: "InstalledModel", conductor: "Conductor") -> ModelState:
@@ -168,12 +169,13 @@ def status(
     elif model is not None and (loading := conductor.loading(model.path)) is not None:
         activity = words.activity(loading.stage, loading.done, loading.total)
     used = live.written.prompt_tokens if live is not None else _used(last)
-    available = _available(facts, model, live.begun if live is not None else last)
+    available, trained = _available(facts, model, live.begun if live is not None else last)
     name = one_line(model.name, 32) if model is not None else "no model" if looked else "…"
     return Facts(
         model=f"{'●' if facts is not None else '○'} {name}",
         device=facts.device if facts is not None and not reading else "",
-        context=words.context(used, available),
+        context=words.context(used, available, trained),
+        context_short="" if trained is None else words.context(used, None, 0),
         activity=activity,
         speed=words.speed(last.completion_tokens, last.decode_seconds, last.first_token_seconds)
         if last is not None and live is None and not reading
@@ -183,14 +185,21 @@ def status(
     )
 
 
-def _available(facts: "Loaded | None", model: "InstalledModel | None", answer: Message | None) -> int | None:
-    """Tokens of context that there are for `answer` and, until something else is chosen, for the next one."""
-    trained = facts.context if facts is not None else model.context if model is not None else None
-    if trained is None or answer is None:
-        return trained
+def _available(
+    facts: "Loaded | None", model: "InstalledModel | None", answer: Message | None
+) -> tuple[int | None, int | None]:
+    """Tokens of context that there are for `answer` and, until something else is chosen, for the next one; where
+    nothing limits them, those that the model was trained on instead."""
+    if model is None:
+        return None, None
+    holds, trained = (facts.context, facts.trained) if facts is not None else (model.holds, model.context)
+    if holds is None:
+        return None, None
     from app.answering import context_of, settings_of
+    from model.config import UNBOUNDED
 
-    return context_of(settings_of(answer), trained)
+    available = context_of(settings_of(answer), holds) if answer is not None else holds
+    return (available, None) if available < UNBOUNDED else (None, trained or 0)
 
 
 def _used(answer: Message | None) -> int | None:
@@ -205,7 +214,13 @@ def _used(answer: Message | None) -> int | None:
 
 def welcome(model: "InstalledModel | None", looked: bool, temporary: bool = False) -> Content:
     """What stands where nothing has been said yet."""
-    if model is not None:
+    if model is not None and model.source == "demonstration":
+        answering = Content.assemble(
+            (one_line(model.name, 40), "bold"),
+            ", a demonstration, answers here:\ntiny, and at home in a kitchen garden alone.\n"
+            "Ctrl+O leads to others, built otherwise.\n/add brings the starter, which knows more.",
+        )
+    elif model is not None:
         answering = Content.assemble((one_line(model.name, 40), "bold"), " answers here, on this machine.")
     elif looked:
         answering = Content("There is no model yet. Type /add to bring one.")

@@ -129,7 +129,8 @@ def test_how_it_is_answered_is_said_or_chosen_before_and_is_kept(quietly, tiny, 
         store.keep_model_settings("tiny", GenerationSettings(top_k=5, min_p=0.1))
         short = GenerationSettings(temperature=0, context=300, overflow="stop")
         store.keep_preset(Preset("short", tiny, "Be brief.", short))
-    flags = ("--repetition-penalty", "1.5", "--seed", "2", "--context", "400", "--no-thinking")
+    penalties = ("--repetition-penalty", "1.5", "--presence-penalty", "0.2")
+    flags = (*penalties, "--seed", "2", "--context", "400", "--no-thinking")
     for arguments in (["-m", tiny], ["--preset", "short", *flags], ["-c", "-m", tiny, "--overflow", "rolling"]):
         assert quietly("ask", *arguments, "hello").returncode == 0
     with Store.open(places.database) as store:
@@ -140,7 +141,7 @@ def test_how_it_is_answered_is_said_or_chosen_before_and_is_kept(quietly, tiny, 
         assert all(message.completion_tokens == 3 for message in store.branch(second.id)[1::2])
     layers = {"max_tokens": 3, "top_k": 5, "top_p": 0.5, "min_p": 0.1}
     preset = {**layers, "temperature": 0, "context": 300, "overflow": "stop"}
-    said = {"repetition_penalty": 1.5, "seed": 2, "context": 400, "thinking": False}
+    said = {"repetition_penalty": 1.5, "presence_penalty": 0.2, "seed": 2, "context": 400, "thinking": False}
     assert asked == [layers, {**preset, **said}, {**preset, "overflow": "rolling"}]
 
 

@@ -43,11 +43,13 @@ def test_nothing_slow_is_loaded_before_the_window_stands(module):
     [
         "app.cli",
         "app.cli.bench",
+        "app.cli.scaling",
         "app.benching.llama_cpp",
         "app.benching.rounds",
         "app.benching.telling",
         "app.benching.tuning",
         "app.reporting",
+        "app.diversity.telling",
         "app.doctor",
         "app.inspecting.apart",
         "app.inspecting.figures",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from app.library.fit import Fit
     from app.library.hub import Found
+    from app.library.licences import Unagreed
     from app.library.local import InstalledModel
     from app.tui.desks.conversations import Act
     from app.tui.desks.models import Models
@@ -318,8 +319,13 @@ class Bringing:
             Confirm(f"Download {one_line(item.name, _NAMED)}?", "Download", detail, harmless=True), answered
         )
 
-    def _get(self, repo: str, name: str) -> None:
-        """Begin a download, or go on with one; it is told in the sidebar and here how far it is."""
+    def _get(self, repo: str, name: str, agreed: bool = False) -> None:
+        """Begin a download, or go on with one; it is told in the sidebar and here how far it is.
+
+        Where its licence restricts the use of the model, that is asked before anything comes, unless it was `agreed`.
+        """
+        from app.library.licences import Unagreed
+
         room = self._room
         if repo in self._awaited:
             room.library.downloads.resume(repo)
@@ -328,7 +334,10 @@ class Bringing:
 
         async def get() -> None:
             try:
-                await room.library.downloads.start(repo)
+                await room.library.downloads.start(repo, agreed=agreed)
+            except Unagreed as unagreed:
+                self._ask_to_agree(unagreed, name)
+                return
             except QuietlyError as error:
                 room.say(str(error), wrong=True)
                 return
@@ -339,6 +348,19 @@ class Bringing:
             self._models.look()
 
         room.app.run_worker(get(), exit_on_error=False)
+
+    def _ask_to_agree(self, unagreed: "Unagreed", name: str) -> None:
+        from app.tui.screens.asking import ask_to_agree
+
+        room, repo = self._room, unagreed.repo
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._get(repo, name, agreed=True)
+            else:
+                room.app.run_worker(room.library.downloads.cancel(repo), exit_on_error=False)
+
+        room.app.push_screen(ask_to_agree(one_line(name, _NAMED), unagreed.terms), answered)
 
     def _bring_starter(self) -> None:
         room = self._room

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app import words
 from app.chat.text import one_line
+from app.shelf import beside
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Models:
             self.on_looked()
             if then is not None:
                 then()
-            if room.shelf.chosen is None:
+            if room.shelf.chosen is None or room.shelf.only_demonstrated:
                 self.add()
             elif room.settings.load_at_start:
                 room.conductor.warm(room.shelf.chosen.path)
@@ -117,7 +117,7 @@ class Models:
         if name and not found:
             self._room.say(f"No model here is named like {name}; choose one from the list.")
         choices = [
-            Choice(model.name, model.problem or words.size(model.size), partial(take, model))
+            Choice(model.name, model.problem or beside(model), partial(take, model))
             for model in found or self._room.shelf.models
         ]
         if adding:
@@ -140,5 +140,5 @@ class Models:
                 self.look(lambda: self.choose(key))
 
         if not isinstance(room.app.screen, BeginScreen):
-            first = not any(model.problem is None for model in room.shelf.models)
+            first = not any(model.problem is None and model.source != "demonstration" for model in room.shelf.models)
             room.app.push_screen(BeginScreen(room.library, room.shelf, first=first), begun)

@@ -104,10 +104,7 @@ class Tuning:
     def _outer(self, model: "InstalledModel | None") -> tuple[Layer, ...]:
         """What holds where `model` has no settings of its own."""
         loaded = self._room.conductor.loaded(model.path) if model is not None else None
-        return (
-            Layer("for all models", self._room.settings.generation),
-            Layer("the checkpoint's own", checkpoint(loaded)),
-        )
+        return Layer("for all models", self._room.settings.generation), checkpoint(loaded)
 
     def _settled(self, model: "InstalledModel | None") -> dict[str, str]:
         """What cannot be chosen, and why."""

@@ -432,7 +432,8 @@ class Writing:
                 full = getattr(error, "kind", "") == "context"
                 room.area.tally.show(str(error) if full else "", full)
                 return
-        room.area.tally.show(*_tally(counted))
+        loaded = room.conductor.loaded(model.path) if model is not None else None
+        room.area.tally.show(*_tally(counted, loaded.trained if loaded is not None else 0))
 
     async def _count_attachments(self, model: "InstalledModel") -> None:
         for one in self._attached:
@@ -441,8 +442,9 @@ class Writing:
                 self._show_attachments()
 
 
-def _tally(counted: "Counted | None") -> tuple[str, bool]:
-    """What to say of the prompt as it would be now, and whether it is a warning."""
+def _tally(counted: "Counted | None", trained: int) -> tuple[str, bool]:
+    """What to say of the prompt as it would be now, and whether it is a warning; the model was `trained` on so many
+    tokens."""
     if counted is None:
         return "", False
     match counted.dropped_messages:
@@ -452,4 +454,7 @@ def _tally(counted: "Counted | None") -> tuple[str, bool]:
             return "The context is full: the oldest message will not be read.", True
         case dropped:
             return f"The context is full: the {dropped:,} oldest messages will not be read.", True
-    return f"{words.tokens(counted.tokens)} of {counted.context:,}", False
+    from model.config import UNBOUNDED
+
+    there = f"of {counted.context:,}" if counted.context < UNBOUNDED else f"· {words.no_limit(trained)}"
+    return f"{words.tokens(counted.tokens)} {there}", False

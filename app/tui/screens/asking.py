@@ -1,7 +1,7 @@
 """Two small questions over the window: yes or no, and one line of text. They know nothing of what is asked
 about."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,6 +12,9 @@ from textual.widgets import Button, Input, Static
 from app.assets import asset
 from app.chat.text import visible
 from app.tui.screens.guarded import GuardedModal
+
+if TYPE_CHECKING:
+    from app.library.licences import Terms
 
 
 class Confirm(GuardedModal[bool]):
@@ -44,6 +47,12 @@ class Confirm(GuardedModal[bool]):
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer)
+
+
+def ask_to_agree(name: str, terms: "Terms") -> Confirm:
+    """Whether the licence of a model is agreed to, before it is fetched."""
+    detail = f"{terms.licence}. {terms.says}\nThe whole of it is on the model's page."
+    return Confirm(f"Agree to the licence of {name}?", "I agree, download it", detail, harmless=True)
 
 
 class AskLine(GuardedModal[str | None]):

@@ -1,4 +1,5 @@
-"""Three ways to begin: a recommended model, the starter, or a folder on disk, after a look at this machine.
+"""The ways to begin: a recommended model, the starter, a folder on disk, or one of the demonstrations that are there
+in any case, after a look at this machine.
 
 It is the first thing a person without a model sees, and later the way to add one. It is dismissed with the
 path of the model that is ready, or None. What there is to choose comes from the library; this screen knows no
@@ -6,7 +7,7 @@ network.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,11 +20,12 @@ from textual.worker import Worker
 
 from app import words
 from app.assets import asset
-from app.chat.text import visible
+from app.chat.text import one_line, visible
 from app.errors import QuietlyError
 from app.tui.screens.guarded import GuardedScreen
 
 if TYPE_CHECKING:
+    from app.library.local import InstalledModel
     from app.shelf import Shelf
     from app.tui.library import Library, Offers, Recommended
 
@@ -63,6 +65,8 @@ class BeginScreen(GuardedScreen[str | None]):
             )
             with Horizontal(id="folder-line"):
                 yield Input(placeholder="~/models/…", id="folder", compact=True)
+            yield Static("", id="demonstrations", classes="way", markup=False)
+            yield Button("Try a demonstration", id="try", compact=True)
             yield Static("", id="wrong", markup=False)
             with Vertical(id="progress"):
                 yield Static("", id="doing", markup=False)
@@ -77,8 +81,8 @@ class BeginScreen(GuardedScreen[str | None]):
             )
 
     def on_mount(self) -> None:
-        self.query_one("#wrong").display = False
-        self.query_one("#progress").display = False
+        for hidden in ("#wrong", "#progress", "#demonstrations", "#try"):
+            self.query_one(hidden).display = False
         self.app.run_worker(self._look(), exit_on_error=False)
 
     async def _look(self) -> None:
@@ -112,12 +116,27 @@ class BeginScreen(GuardedScreen[str | None]):
                 ("It is here already." if found else "93 MB to download.", "$foreground 60%"),
             )
         )
+        self._tell_of(offers.demonstrations)
         bring = self.query_one("#bring", Button)
         bring.label = "Use the starter" if found else "Bring the starter"
         bring.disabled = False
         (bring if found or download.disabled else download).focus()
 
-    # --- the three ways ---
+    def _tell_of(self, demonstrations: "Sequence[InstalledModel]") -> None:
+        if not demonstrations:
+            return
+        said = self.query_one("#demonstrations", Static)
+        names = ", ".join(one_line(model.name, 40) for model in demonstrations)
+        said.update(
+            Content.assemble(
+                ("Demonstrations, here already\n", "bold"),
+                f"{names}\n",
+                ("Tiny: they show how models are built, not what models can do.", "$foreground 60%"),
+            )
+        )
+        said.display = self.query_one("#try").display = True
+
+    # --- the ways ---
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "cancel":
@@ -128,6 +147,8 @@ class BeginScreen(GuardedScreen[str | None]):
             self._ask_to_download()
         elif event.button.id == "bring":
             self._start(self._bring())
+        elif event.button.id == "try" and self._offers is not None:
+            self.end(str(self._offers.demonstrations[0].path))
 
     def _ask_to_download(self) -> None:
         from app.tui.screens.asking import Confirm
@@ -171,8 +192,17 @@ class BeginScreen(GuardedScreen[str | None]):
             self.query_one("#progress").display = False
 
     async def _download(self, model: "Recommended") -> Path:
+        from app.library.licences import Unagreed
+        from app.tui.screens.asking import ask_to_agree
+
         self._show_progress(f"Downloading {model.name}")
-        return await self._library.download(model, self._progress)
+        try:
+            return await self._library.download(model, self._progress)
+        except Unagreed as unagreed:
+            if not await self.app.push_screen_wait(ask_to_agree(model.name, unagreed.terms)):
+                await self._library.downloads.cancel(model.repo)
+                raise
+        return await self._library.download(model, self._progress, agreed=True)
 
     async def _bring(self) -> Path:
         self._show_progress("Bringing the starter")

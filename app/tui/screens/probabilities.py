@@ -103,6 +103,12 @@ def filters(sampling: "SamplingOptions") -> str:
         said.append(f"min-p {sampling.min_p:g}")
     if sampling.repetition_penalty not in (None, 1):
         said.append(f"repetition penalty {sampling.repetition_penalty:g}")
+    if sampling.presence_penalty:
+        said.append(f"presence penalty {sampling.presence_penalty:g}")
+    if sampling.frequency_penalty:
+        said.append(f"frequency penalty {sampling.frequency_penalty:g}")
+    if (sampling.presence_penalty or sampling.frequency_penalty) and sampling.penalty_decay not in (None, 1):
+        said.append(f"penalty decay {sampling.penalty_decay:g}")
     return " · ".join(said)
 
 

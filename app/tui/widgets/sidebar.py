@@ -55,6 +55,8 @@ class ModelRow(msgspec.Struct, frozen=True):
     chosen: bool
     below: str = ""
     """What stands in a line of its own below it."""
+    group: str = ""
+    """The heading it stands under, with those beside it that have the same; empty for none."""
 
 
 class ConversationRow(msgspec.Struct, frozen=True):
@@ -206,10 +208,13 @@ class Sidebar(Vertical):
         """Replace the models; `said` is a few words about those that are elsewhere."""
         below = [Row(None, said)] if said else []
         told: list[Row] = []
-        for row in rows:
-            told.append(_model_row(row))
-            if row.below:
-                told.append(Row(None, f"   {row.below}"))
+        for group, members in groupby(rows, key=lambda row: row.group):
+            if group:
+                told.append(Row(None, group))
+            for row in members:
+                told.append(_model_row(row))
+                if row.below:
+                    told.append(Row(None, f"   {row.below}"))
         self._models.tell([*told, Row(self.ADD, "add a model", ("+", "$foreground 60%")), *below])
 
     def show_conversations(self, rows: Sequence[ConversationRow], current: int | None) -> None:

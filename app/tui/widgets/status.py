@@ -36,6 +36,8 @@ class Facts(msgspec.Struct, frozen=True):
     speed: str = ""
     hint: str = ""
     memory: str = ""
+    context_short: str = ""
+    """The context in fewer words, for where there is no room for all of them; empty where there are no fewer."""
 
 
 class StatusLine(Widget):
@@ -83,11 +85,14 @@ def _laid_out(facts: Facts, width: int, connected: int = 0) -> tuple[str, list[P
     whole = [part for part in (Part(facts.model, _MODEL), *rest) if part.text]
     if (kept := fitting(whole, width, len(wide))) == whole:
         return wide, kept
-    needed = [part for part in rest if part.text and part.weight >= _CONTEXT]
-    for name in (facts.model, *(one_line(facts.model, cells) for cells in _NAMES)):
-        kept = fitting([Part(name, _MODEL), *rest], width, len(narrow))
-        if all(part in kept for part in needed):
-            break
+    names = (facts.model, *(one_line(facts.model, cells) for cells in _NAMES))
+    shorter = [Part(facts.context_short, _CONTEXT) if part.weight == _CONTEXT else part for part in rest]
+    for context in (rest, shorter) if facts.context_short else (rest,):
+        needed = [part for part in context if part.text and part.weight >= _CONTEXT]
+        for name in names:
+            kept = fitting([Part(name, _MODEL), *context], width, len(narrow))
+            if all(part in kept for part in needed):
+                return narrow, kept
     return narrow, kept
 
 

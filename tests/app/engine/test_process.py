@@ -10,6 +10,8 @@ import sys
 import pytest
 
 from app.engine import limits
+from model.allocation import CAPACITY_STEP
+from model.config import UNBOUNDED
 
 GIB = 1024**3
 
@@ -74,6 +76,13 @@ def test_wired_memory_is_what_the_model_needs_and_never_more_than_recommended(we
     limits.set_limits(mlx, weights=weights, kv=GIB // 4)
     assert mlx.wired == wired
     assert mlx.cache == 12 * GIB // 20
+
+
+@pytest.mark.parametrize(("context", "tokens"), [(1000, 1000), (32_768, 8192)])
+def test_memory_is_wired_for_a_conversation_of_usual_length_and_a_state_is_no_larger_after_it(context, tokens):
+    kept = 10 * CAPACITY_STEP
+    assert limits.usually_kept(kept, 3, context) == 10 * tokens
+    assert limits.usually_kept(kept, 3, UNBOUNDED) == kept
 
 
 def test_without_a_working_set_no_limit_is_set():

@@ -9,8 +9,9 @@ from app.engine.client import EngineError
 from app.engine.pool import Pool
 from app.engine.protocol import ChatMessage, Finished, Reading, SamplingOptions
 from app.generation import GenerationSettings
-from tests.app.engine.conftest import HELLO, LONG, end, events, long_conversation
+from tests.app.engine.conftest import HELLO, LONG, end, events, long_conversation, text
 from tests.checkpoints import CHATML, reciting_checkpoint
+from tests.model.world_vocabulary import reciting_world
 
 GREEDY = GenerationSettings(temperature=0, max_tokens=20)
 SILENT = GenerationSettings(thinking=False)
@@ -45,11 +46,14 @@ async def test_filters_that_leave_one_token_make_any_temperature_greedy(pool, ti
     assert (await answered(pool, tiny, over(wild, **narrowed))).token_ids == likeliest.token_ids
 
 
-async def test_a_repetition_penalty_keeps_what_was_there_from_coming_again(pool, tiny):
+@pytest.mark.parametrize(
+    ("name", "strong"), [("repetition_penalty", 10), ("presence_penalty", 2), ("frequency_penalty", 2)]
+)
+async def test_a_penalty_keeps_what_was_there_from_coming_again(pool, tiny, name, strong):
     def again(finished: Finished) -> int:
         return len(finished.token_ids) - len(set(finished.token_ids))
 
-    plain, penalised = [await answered(pool, tiny, over(GREEDY, repetition_penalty=value)) for value in (1, 10)]
+    plain, penalised = [await answered(pool, tiny, over(GREEDY, **more)) for more in ({}, {name: strong})]
     assert again(penalised) < again(plain)
 
 
@@ -63,6 +67,15 @@ async def test_a_repeat_with_the_same_seed_is_identical_also_in_its_own_session(
 async def test_the_longest_answer_is_as_long_as_allowed_and_says_why_it_ended(pool, tiny):
     finished = await answered(pool, tiny, over(GREEDY, max_tokens=4))
     assert (finished.completion_tokens, finished.reason) == (4, "length")
+
+
+async def test_a_world_model_ends_before_it_speaks_for_the_person_and_is_drawn_from_as_its_author_does(pool, tmp_path):
+    goose = reciting_world(tmp_path / "goose")
+    said = await events(pool.ask(goose, HELLO, session="a", sampling=SamplingOptions(temperature=0)))
+    assert (text(said), end(said).reason) == ("Hi there!", "stop")
+    own = pool.loaded(goose).sampling
+    assert (own.temperature, own.top_p) == (1.0, 0.85)
+    assert (own.presence_penalty, own.frequency_penalty, own.penalty_decay) == (0.2, 0.2, 0.996)
 
 
 # --- how much is read -----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from app.shelf import Shelf
 from tests.app.library.disks import checkpoint
 from tests.app.library.hub import Hub
 from tests.app.library.tiny import FILES, REPO
+from tests.terminal import Terminal
 
 
 def models(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +40,23 @@ def test_a_script_gets_lists_and_removes_a_model(hub: Hub, tmp_path: Path) -> No
     removed = models("remove", REPO, "--json", "--yes")
     assert json.loads(removed.stdout)["freed"] > listed["size"]
     assert not list((tmp_path / "home/data/models").iterdir())
+
+
+def test_a_script_has_to_agree_to_a_licence_that_restricts(hub: Hub) -> None:
+    hub.said[REPO] = {"config": {"model_type": "PanguEmbedded"}}
+    refused = models("get", REPO)
+    assert (refused.returncode, refused.stdout) == (1, "") and "--agree" in refused.stderr
+    assert "OPENPANGU MODEL LICENSE AGREEMENT" in refused.stderr and "European Union" in refused.stderr
+    assert models("get", REPO, "--agree").returncode == 0
+
+
+def test_at_a_terminal_the_licence_is_asked_about(hub: Hub, tmp_path: Path) -> None:
+    hub.said[REPO] = {"cardData": {"license": "gemma"}}
+    terminal = Terminal([sys.executable, "-m", "app", "models", "get", REPO], tmp_path)
+    terminal.until("gemma. Its maker sets conditions", "Do you agree to it?")
+    terminal.type("n\r")
+    assert terminal.ends() == 1 and "Nothing was fetched." in terminal.text
+    assert not any(path.startswith(f"/{REPO}") for _, path in hub.asked)
 
 
 def test_an_added_folder_is_forgotten_with_its_model_or_once_it_is_gone(

@@ -16,6 +16,7 @@ from app.library.local import find, installed
 from app.library.records import InstalledModel
 from app.library.removing import removal, remove
 from app.settings import Paths
+from model.tokenizer_files import WORLD
 from model.weights.gguf import convert
 from tests.app.library.disks import (
     COMMIT,
@@ -223,7 +224,15 @@ def test_the_folders_above_go_once_they_are_empty(studio: Path) -> None:
 
 def test_an_mlx_folder_of_lm_studio_goes_whole(studio: Path) -> None:
     folder = checkpoint(studio / "mlx-community/Model-4bit")
-    for name in ("README.md", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", ".gitattributes"):
+    for name in (
+        "README.md",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.json",
+        "merges.txt",
+        WORLD,
+        ".gitattributes",
+    ):
         (folder / name).write_text("{}")
     goes(find("Model-4bit"), studio)
     assert tree(studio) == set()

@@ -331,4 +331,7 @@ def test_filters_that_do_nothing_are_not_mentioned() -> None:
     assert filters(SamplingOptions(0.8, 0.95, 40, 0.05)) == "temperature 0.8 · top-k 40 · top-p 0.95 · min-p 0.05"
     assert filters(SamplingOptions(0, 1, 0, 0, 1)) == "temperature 0"
     assert filters(SamplingOptions(repetition_penalty=1.1)) == "repetition penalty 1.1"
+    counted = SamplingOptions(presence_penalty=0.2, frequency_penalty=0.1, penalty_decay=0.996)
+    assert filters(counted) == "presence penalty 0.2 · frequency penalty 0.1 · penalty decay 0.996"
+    assert filters(SamplingOptions(presence_penalty=0, frequency_penalty=0, penalty_decay=0.5)) == ""
     assert filters(SamplingOptions()) == ""

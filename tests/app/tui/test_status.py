@@ -79,10 +79,25 @@ async def test_a_nearly_full_context_has_a_sign() -> None:
         assert "ctx 7,900 / 8,192 !" in app.said
 
 
+@pytest.mark.parametrize(
+    ("width", "activity", "said"),
+    [
+        (120, "", "trained to 4,096"),
+        (60, "", "trained to 4,096"),
+        (60, "reading the prompt 7 of 9", "ctx 7 · no limit"),
+    ],
+)
+async def test_a_context_without_a_limit_says_so_however_narrow(width: int, activity: str, said: str) -> None:
+    whole, short = words.context(7, None, 4096), words.context(7, None, 0)
+    app = Bottom(Facts("● RWKV7-Goose-World3-1.5B", "Apple M4", whole, activity, "", "F1 help", "2.1 GiB", short))
+    async with app.run_test(size=(width, 1)):
+        assert said in app.said and activity in app.said and "● RWKV" in app.said
+
+
 fact = st.text(st.sampled_from("abc 散歩│·1"), max_size=30)
 
 
-@given(st.builds(Facts, *([fact] * 7)), st.integers(0, 200), st.integers(0, 10**6))
+@given(st.builds(Facts, *([fact] * 8)), st.integers(0, 200), st.integers(0, 10**6))
 def test_whatever_it_is_told_it_keeps_to_its_width(facts: Facts, width: int, connected: int) -> None:
     gap, kept = _laid_out(facts, width, connected)
     assert not kept or sum(cell_len(part.text) + len(gap) for part in kept) - len(gap) <= width

@@ -3,9 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from textual.widgets import Input
 
 from app.chat.store import Store
+from app.library.licences import terms
 from app.tui.screens.asking import Confirm
 from app.tui.screens.begin import BeginScreen
 from tests.app.tui.conftest import Opener, Window
@@ -50,6 +52,25 @@ async def test_a_download_is_asked_shown_and_can_be_cancelled(opened: Opener) ->
         await window.until(lambda: isinstance(window.app.screen, Confirm))
         await window.pilot.press("y")
         await window.until(lambda: window.app.shelf.chosen == LARGER)
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+async def test_a_licence_that_restricts_is_asked_about_before_anything_comes(opened: Opener, agreed: bool) -> None:
+    library = FakeLibrary()
+    library.terms = terms("gemma")
+    async with opened(library) as window:
+        await shown(window)
+        await window.pilot.click("#download")
+        await window.until(lambda: isinstance(window.app.screen, Confirm))
+        await window.pilot.press("y")
+        await window.until(lambda: "Agree to the licence of Qwen2.5 7B Instruct?" in window.page)
+        assert "gemma. Its maker sets conditions" in window.page
+        await window.pilot.press("y" if agreed else "escape")
+        if agreed:
+            await window.until(lambda: window.app.shelf.chosen == LARGER)
+        else:
+            await window.until(lambda: "was not agreed to" in window.page)
+            assert LARGER not in library.found
 
 
 async def test_a_folder_that_holds_no_model_is_refused_in_place_and_another_is_taken(

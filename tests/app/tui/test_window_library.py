@@ -9,6 +9,7 @@ from textual.widgets import Input, Static
 
 from app.errors import QuietlyError
 from app.library.hub import Found
+from app.library.licences import Unagreed, terms
 from app.settings import Settings
 from app.tui.screens.asking import AskLine, Confirm
 from app.tui.screens.menu import Menu
@@ -127,6 +128,24 @@ async def test_a_download_pauses_goes_on_and_is_cancelled_after_a_question(opene
         await window.pilot.press("y")
         await window.until(lambda: not downloads.all)
         assert "43.0 MiB are free again" in window.notices
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+async def test_a_licence_that_restricts_has_to_be_agreed_to(opened: Opener, agreed: bool) -> None:
+    openpangu = terms("openpangu")
+    assert openpangu is not None
+    async with opened(FakeLibrary(STARTER)) as window:
+        downloads = await downloading(window)
+        downloads.fail(QWEN, Unagreed(QWEN, openpangu))
+        await window.until(lambda: "Agree to the licence of Qwen2.5 0.5B?" in window.page)
+        for said in ("OPENPANGU MODEL LICENSE", "European Union", "Huawei"):
+            assert said in window.page
+        await window.pilot.press("y" if agreed else "escape")
+        if agreed:
+            await window.until(lambda: downloads.agreed and downloads.all[0].state == "running")
+        else:
+            await window.until(lambda: not downloads.all)
+            assert not downloads.agreed
 
 
 async def test_a_download_that_failed_says_why_and_stays(opened: Opener) -> None:

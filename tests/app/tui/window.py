@@ -25,6 +25,7 @@ from app.library.catalogue import catalogue, waiting
 from app.library.downloads import Download
 from app.library.fit import Fit
 from app.library.hub import Found
+from app.library.licences import Terms, Unagreed
 from app.library.local import InstalledModel, Source
 from app.library.machine import Machine
 from app.library.removing import Removal
@@ -48,6 +49,9 @@ def a_model(name: str, path: Path, source: Source = "folder", **fields: object) 
 
 STARTER = a_model("starter", Path("/models/starter.gguf"), "starter")
 LARGER = a_model("Qwen2.5 7B Instruct", Path("/models/larger"), "hub", size=4_300_000_000, context=32768)
+DEMONSTRATION = a_model(
+    "demo-llama", Path("/quietly/demo-llama"), "demonstration", size=3_000_000, architecture="llama"
+)
 BROKEN = a_model("broken", Path("/models/broken"), problem="broken has no config.json; download it again.")
 
 
@@ -242,6 +246,7 @@ class FakeDownloads:
         self._told = told
         self._promised: dict[str, asyncio.Future[Path]] = {}
         self.all: tuple[Download, ...] = ()
+        self.agreed = False
 
     def set(self, repo: str, **fields: object) -> None:
         """One download as it stands now; no fields: it is none any more."""
@@ -249,9 +254,10 @@ class FakeDownloads:
         self.all = (*others, Download(repo, repo.rpartition("/")[2], **fields)) if fields else tuple(others)
         self._told()
 
-    def start(self, repo: str, revision: str = "main") -> asyncio.Future[Path]:
+    def start(self, repo: str, revision: str = "main", *, agreed: bool = False) -> asyncio.Future[Path]:
         if repo not in self._promised or self._promised[repo].done():
             self._promised[repo] = asyncio.get_running_loop().create_future()
+        self.agreed |= agreed
         self.set(repo, state="running")
         return self._promised[repo]
 
@@ -265,9 +271,9 @@ class FakeDownloads:
         self.set(repo)
         self._promised.pop(repo).set_result(path)
 
-    def fail(self, repo: str, sentence: str) -> None:
-        self.set(repo, state="failed", done=43, total=100, sentence=sentence)
-        self._promised.pop(repo).set_exception(QuietlyError(sentence))
+    def fail(self, repo: str, why: str | QuietlyError) -> None:
+        self.set(repo, state="failed", done=43, total=100, sentence=str(why))
+        self._promised.pop(repo).set_exception(why if isinstance(why, QuietlyError) else QuietlyError(why))
 
     async def cancel(self, repo: str) -> int:
         if all(one.repo != repo for one in self.all):
@@ -290,6 +296,8 @@ class FakeLibrary:
         self.found = list(models)
         self.starter: Path | None = STARTER.path
         self.downloading: asyncio.Event | None = None
+        self.terms: Terms | None = None
+        """Of the recommended model's licence, if it has to be agreed to."""
         self.cancelled = False
         self.on_hub: tuple[Found, ...] | QuietlyError = ()
         self.searched: list[str] = []
@@ -346,6 +354,7 @@ class FakeLibrary:
             "Apple M4, 16.0 GiB of memory, macOS 15.6, Metal",
             Recommended("Qwen2.5 7B Instruct", "mlx-community/Qwen2.5-7B-Instruct-4bit", 4_300_000_000, "Apache-2.0"),
             self.starter,
+            tuple(model for model in self.found if model.source == "demonstration"),
         )
 
     def folder(self, typed: str, folders: Sequence[Path]) -> Path:
@@ -353,7 +362,9 @@ class FakeLibrary:
             raise QuietlyError(f"{typed} is not a folder with a model; name one that holds config.json.")
         return Path(typed)
 
-    async def download(self, model: Recommended, progress: Callable[[int, int], None]) -> Path:
+    async def download(self, model: Recommended, progress: Callable[[int, int], None], *, agreed: bool = False) -> Path:
+        if self.terms is not None and not agreed:
+            raise Unagreed(model.repo, self.terms)
         progress(1_000_000_000, model.size)
         if self.downloading is not None:
             try:
