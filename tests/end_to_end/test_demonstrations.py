@@ -23,15 +23,15 @@ def test_one_is_chosen_and_answers_in_words_that_it_has_read(opened, places, mon
     window.until("Ask anything", "● starter", "Demonstration", *NAMES[:2])
     window.type(f"/model {name} " + ENTER)
     window.until(f"● {name}", "a demonstration, answers here")
-    for question in ("When do I sow carrots?", "And peas?"):
+    for question, answered in (("When do I sow carrots?", "to July"), ("And how deep?", "cm deep")):
         window.type(question + ENTER)
-        window.until(question, "tok/s", gone="writing")
+        window.until(question, answered, "tok/s", gone="writing")
     window.type(CTRL_Q)
     assert window.ends() == 0
     with Store.open(places.database) as store:
         said = [message.content for message in store.branch(store.latest().id)]
-    for answer, plant in ((said[1], "carrots"), (said[3], "peas")):
-        assert plant in answer.lower() and {*re.findall(r"[a-z]+", answer.lower())} <= KNOWN, answer
+    for answer in (said[1], said[3]):
+        assert "carrots" in answer.lower() and {*re.findall(r"[a-z]+", answer.lower())} <= KNOWN, answer
 
 
 def test_all_four_come_along_whole_small_and_with_their_licence(monkeypatch):

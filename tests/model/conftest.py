@@ -1,7 +1,7 @@
 """What tests of `model` share: the converted starter and the real Qwen vocabulary, each made once a run."""
 
+import fcntl
 import json
-import os
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,10 @@ def starter_tokenizer(converted_starter: Path) -> Tokenizer:
 def qwen_content(shared: Path) -> dict[str, Any]:
     """What tokenizer.json of Qwen2.5 holds, rebuilt from the published ranks by whoever needs it first."""
     file = shared / "qwen.json"
-    if not file.exists():
-        own = file.with_name(f"qwen-{os.getpid()}.json")
-        own.write_text(json.dumps(tokenizer_content()))
-        own.replace(file)
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            file.write_text(json.dumps(tokenizer_content()))
     content: dict[str, Any] = json.loads(file.read_bytes())
     return content
 

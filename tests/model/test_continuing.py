@@ -89,11 +89,11 @@ def test_the_law_holds_for_a_model_whose_words_depend_on_all_before(tmp_path):
         Sampling(presence_penalty=0.2, frequency_penalty=0.3, penalty_decay=0.9, seed=6),
     ):
         prompt = loaded.prompt([HELLO])
-        whole = [token.id for token in loaded.generation(loaded.session(), prompt, sampling, max_tokens=24)]
+        whole = [token.id for token in loaded.generation(loaded.session(), prompt, sampling, max_tokens=14)]
         for stop in range(1, len(whole)):
             session = loaded.session()
             list(loaded.generation(session, prompt, sampling, max_tokens=stop))
-            rest = loaded.generation(session, prompt, sampling, begun=whole[:stop], max_tokens=24 - stop)
+            rest = loaded.generation(session, prompt, sampling, begun=whole[:stop], max_tokens=14 - stop)
             assert [token.id for token in rest] == whole[stop:]
             assert rest.reused_tokens >= rest.prompt_tokens - 2
 

@@ -144,7 +144,7 @@ def run(examples: int, machine: type[SessionMachine] = SessionMachine, **more: A
 
 
 def test_a_session_continues_as_a_fresh_one():
-    run(100, stateful_step_count=7)
+    run(80, stateful_step_count=7)
 
 
 def test_a_session_over_a_recurrent_state_does_too():

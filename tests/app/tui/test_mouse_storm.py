@@ -115,7 +115,7 @@ def unfolded_in(transcript: Transcript) -> set[int]:
     return {shown.entry.key for shown in transcript._pages.messages if shown.unfolded}
 
 
-@pytest.mark.parametrize("events", [300, pytest.param(5000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("events", [100, pytest.param(5000, marks=pytest.mark.soak)])
 async def test_a_mouse_storm_over_a_growing_answer_breaks_and_loses_nothing(
     opened: Opener, store: Store, events: int
 ) -> None:

@@ -313,6 +313,7 @@ async def test_a_theme_change_changes_colours_and_no_text() -> None:
             assert [_looks(s) for strip in after for s in strip] != [_looks(s) for strip in before for s in strip]
 
 
+@pytest.mark.soak
 async def test_a_storm_of_mouse_and_resizes_over_a_live_answer_breaks_nothing() -> None:
     app = Window([*conversation(10), answer(99, "")])
     async with app.run_test(size=(60, 18)) as pilot:
