@@ -19,9 +19,6 @@ from gguf import GGMLQuantizationType
 
 from model.errors import ModelError
 from model.weights.conversions import (
-    FILES as FILES,
-)
-from model.weights.conversions import (
     REPORT,
     Bits,
     Identity,

@@ -21,7 +21,8 @@ import model
 from model.errors import ModelError
 from model.tokenizer import Tokenizer, Turn
 from model.weights import gguf as conversion
-from model.weights.gguf import FILES, TypeReport, conversion_report, convert, unpermuted
+from model.weights.conversions import FILES
+from model.weights.gguf import TypeReport, conversion_report, convert, unpermuted
 from model.weights.gguf_blocks import REPACKED, pack, quantised
 from model.weights.gguf_header import read
 from model.weights.gguf_types import FILE_TYPES, TYPES, Packing, packing
