@@ -17,7 +17,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from model.choices import choices_for
-from model.config import RecurrentConfig, parse_config
+from model.config import parse_config
 from model.errors import ModelError
 from model.generation import Generation
 from model.language_model import LanguageModel, Traits
@@ -65,7 +65,7 @@ def untrained(fields: Mapping[str, object], name: str) -> LanguageModel:
     parameters: Any = tree_flatten(network.parameters())
     mx.eval([array for _, array in parameters])
     count = sum(array.size for _, array in parameters)
-    choices = choices_for(device.gpu, device.architecture, count, isinstance(config, RecurrentConfig))
+    choices = choices_for(device.gpu, device.architecture, count, config.recurrent)
     network.arrange(choices)
     traits = Traits(
         name=name,

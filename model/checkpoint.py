@@ -12,7 +12,6 @@ from typing import Any, Literal
 from model.choices import Choices, choices_for
 from model.config import (
     Quantization,
-    RecurrentConfig,
     TransformerConfig,
     parse_config,
     parse_model_type,
@@ -183,7 +182,7 @@ def _open_ours(
         context=config.context,
         trained=config.trained,
         quantization=config.quantization,
-        recurrent=isinstance(config, RecurrentConfig),
+        recurrent=config.recurrent,
         settings=settings,
         notes=notes,
     )

@@ -157,8 +157,7 @@ def _talk(
 
 
 def _choices(config: Config, back_end: BackEnd) -> Choices:
-    recurrent = isinstance(config, RecurrentConfig)
-    return choices_for(back_end.gpu, back_end.architecture, parameters(config).total, recurrent)
+    return choices_for(back_end.gpu, back_end.architecture, parameters(config).total, config.recurrent)
 
 
 def _chunk(config: Config, back_end: BackEnd) -> int:

@@ -37,6 +37,11 @@ class Config(ABC):
     def trained(self) -> int:
         """Tokens of the longest texts that it was trained on."""
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether it has no attention: what it holds of a conversation does not grow with it."""
+        return False
+
 
 class Common(TypedDict):
     """The fields of `Config` that every config.json spells alike."""

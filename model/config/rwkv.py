@@ -21,7 +21,7 @@ _USUAL: dict[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecurrentConfig(Config):
-    """A model without attention: what it holds of a conversation does not grow with it."""
+    """A model without attention, whose state has one size however much it has read."""
 
     norm_eps: float
     context_length: int
@@ -34,6 +34,10 @@ class RecurrentConfig(Config):
     @property
     def trained(self) -> int:
         return self.context_length
+
+    @property
+    def recurrent(self) -> bool:
+        return True
 
     @property
     @abstractmethod

@@ -20,7 +20,7 @@ from typing import Any
 from model import memory
 from model.allocation import memory_here
 from model.choices import choices_for
-from model.config import Config, RecurrentConfig, parse_config
+from model.config import Config, parse_config
 from model.facts import parameters
 from model.memory import BackEnd, KvBits, Taken
 
@@ -193,9 +193,7 @@ def _talk(shape: Shape) -> Measured:
         placement = Placement(network, config, shards(Path(folder)), "shape", bool(config.tie_word_embeddings))
         placement.fill(lambda done, total: None)
     network.eval()
-    choices = choices_for(
-        gpu, this_device().architecture, parameters(config).total, isinstance(config, RecurrentConfig)
-    )
+    choices = choices_for(gpu, this_device().architecture, parameters(config).total, config.recurrent)
     network.arrange(choices)
     weights, loading = mx.get_active_memory(), mx.get_peak_memory()
     packed = KVQuantisation(bits=shape.kv_bits) if shape.kv_bits else None
