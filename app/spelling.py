@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from rich.cells import cell_len
+
 from app.chat.text import visible
 
 _STRAY = re.compile("([\udc80-\udcff])")
@@ -34,11 +36,12 @@ def _spelled(place: int, character: str, space: str) -> str:
             return "↵"
         case "\t":
             return "⇥"
-    marks = unicodedata.category(character)
+    number = f"‹{ord(character):04X}›"
     # A joiner would weld two tokens into one sign, and a space of another kind is told from none.
     if character == "\u200d" or character.isspace() or not visible(character):
-        return f"‹{ord(character):04X}›"
-    if place == 0 and marks in ("Mn", "Mc", "Me"):
+        return number
+    if place == 0 and unicodedata.category(character) in ("Mn", "Mc", "Me"):
         # It would sit on the letter of the token before.
-        return f"‹{ord(character):04X}›" if "\ufe00" <= character <= "\ufe0f" else f"◌{character}"
-    return visible(character)
+        return number if "\ufe00" <= character <= "\ufe0f" else f"◌{character}"
+    # What takes no cell (the colour of an emoji's skin, the vowel of a Korean syllable) belongs to what is before it.
+    return visible(character) if place or cell_len(character) else number

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from textual.app import App
 from textual.pilot import Pilot
@@ -291,7 +291,6 @@ HOSTILE = st.sampled_from(" \n\r\t\x1b\u202e\u0301\u200d\ufe0f東aé\u2028")
 TEXTS = st.one_of(st.text(max_size=8), st.text(HOSTILE, max_size=8), st.just(""), st.sampled_from([" word", "ing"]))
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=30), st.integers(8, 40))
 def test_every_token_has_a_cell_of_its_own_and_no_row_is_too_wide(pieces: list[str], width: int) -> None:
     rows = lay(pieces, width)
@@ -306,12 +305,14 @@ def test_every_token_has_a_cell_of_its_own_and_no_row_is_too_wide(pieces: list[s
 
 
 @given(TEXTS)
+@example("🏻")
+@example("ᅡ")
+@example("\u200c")
 def test_everything_in_a_token_is_seen(text: str) -> None:
     shown = spelled(text)
     assert cells(shown) > 0 and visible(shown) == shown and not any(map(str.isspace, shown))
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(0, 40))
 def test_a_bar_is_as_wide_as_it_is_told_and_grows_with_its_part(part: float, width: int) -> None:
     assert cells(bar(part, width)) == width
