@@ -1,12 +1,22 @@
 """Doing something slow for what is wanted now, where what is wanted changes with every key."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from textual.dom import DOMNode
+from textual.worker import Worker
 
 Wanted = TypeVar("Wanted")
+
+
+def in_place(node: DOMNode, group: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Worker[None]:
+    """Do `work` aside, in place of what was begun last in its `group`.
+
+    A function and not its coroutine: what is replaced before it has begun would be a coroutine that nobody awaits.
+    """
+    worker: Worker[None] = node.run_worker(work, group=group, exclusive=True, exit_on_error=False)
+    return worker
 
 
 class Following(Generic[Wanted]):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app import words
 from app.chat.text import one_line
 from app.errors import QuietlyError
+from app.tui.following import in_place
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Bringing:
             self._used = await asyncio.to_thread(room.stores.disk.models_used)
             self._tell()
 
-        room.app.run_worker(look(), group="stock", exclusive=True, exit_on_error=False)
+        in_place(room.app, "stock", look)
 
     def told(self) -> None:
         """Something has come further, or a model has moved: say so wherever it shows."""
@@ -186,7 +187,7 @@ class Bringing:
         elif kind == "download":
             {"pause": self._pause, "remove": self._ask_to_cancel}[act](rest)
         elif kind == "found":
-            self._ask(self._look_up(rest))
+            self._ask(partial(self._look_up, rest))
         else:
             self._ask_to_get(item, rest)
 
@@ -433,11 +434,11 @@ class Bringing:
             if self._screen is not None and self._found:
                 self._screen.point(f"found:{self._found[0].repo}")
 
-        self._ask(search())
+        self._ask(search)
 
-    def _ask(self, work: Coroutine[Any, Any, None]) -> None:
+    def _ask(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Ask the Hub in place of what is being asked of it; leaving the library ends it."""
-        self._asking = self._room.app.run_worker(work, group="hub", exclusive=True, exit_on_error=False)
+        self._asking = in_place(self._room.app, "hub", work)
 
     def _say(self, said: str) -> None:
         self._said = said

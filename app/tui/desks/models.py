@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.chat.text import one_line
 from app.shelf import beside
+from app.tui.following import in_place
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Models:
                 room.conductor.warm(room.shelf.chosen.path)
             room.tell()
 
-        room.app.run_worker(look(), group="models", exclusive=True, exit_on_error=False)
+        in_place(room.app, "models", look)
 
     def chosen(self) -> "InstalledModel | None":
         """The model that answers next; where there is none the person is told, or helped to one."""

@@ -1,10 +1,12 @@
 """What else could have stood at a place of an answer, and going on from there. It asks the conductor, not an engine."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.chat.store import Message
 from app.errors import QuietlyError
+from app.tui.following import in_place
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Probabilities:
         if model is None:
             return
         room.say("Reading the answer again …")
-        room.app.run_worker(self._read(message, model), group="probabilities", exclusive=True, exit_on_error=False)
+        in_place(room.app, "probabilities", partial(self._read, message, model))
 
     async def _read(self, message: Message, model: "InstalledModel") -> None:
         room = self._room

@@ -17,6 +17,7 @@ from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.home import expanded
 from app.tui.actions import command
+from app.tui.following import in_place
 from app.tui.room import Room
 from app.tui.widgets.attachments import AttachmentRow
 
@@ -408,7 +409,7 @@ class Writing:
 
     def _count_aside(self) -> None:
         self._count_due = None
-        self._room.app.run_worker(self._count(), group="count", exclusive=True, exit_on_error=False)
+        in_place(self._room.app, "count", self._count)
 
     async def _count(self) -> None:
         room, model = self._room, self._room.shelf.chosen

@@ -17,6 +17,7 @@ from textual.widgets.text_area import EditResult, Location, Selection
 
 from app.chat.text import storable, visible
 from app.errors import QuietlyError
+from app.tui.following import in_place
 from app.tui.widgets.completion import Command, matching
 
 __all__ = ["Command", "Composer"]
@@ -313,7 +314,7 @@ class Composer(TextArea):
 
     def action_edit_outside(self) -> None:
         """Let the person write in $VISUAL or $EDITOR, and take over what they wrote."""
-        self.app.run_worker(self._edit_outside(), group="editor", exclusive=True, exit_on_error=False)
+        in_place(self.app, "editor", self._edit_outside)
 
     async def _edit_outside(self) -> None:
         from app.tui.outside import edit
