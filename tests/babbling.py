@@ -15,12 +15,14 @@ _SPACE = 220
 """The token of the space, as `speaking_checkpoint` numbers bytes."""
 _SHARPNESS = 15.0
 """So far above all others do the letters' logits spread that nothing else is sampled."""
+_ROOM = 2**20
+"""Tokens: a quarter of an hour at a thousand a second, so that a slow machine's windows find it still writing."""
 _ROW = re.compile(rf"[ ]*[{LETTERS}]+[{LETTERS} ]*")
 
 
 def babbling_checkpoint(folder: Path) -> Path:
-    """A random checkpoint whose every token is one of LETTERS or a space."""
-    speaking_checkpoint(folder, tie_word_embeddings=False)
+    """A random checkpoint whose every token is one of LETTERS or a space, and whose context no test fills."""
+    speaking_checkpoint(folder, tie_word_embeddings=False, max_position_embeddings=_ROOM)
     file = str(folder / "model.safetensors")
     weights = mx.load(file)
     assert isinstance(weights, dict)

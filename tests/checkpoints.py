@@ -86,7 +86,7 @@ def speaking_checkpoint(folder: Path, template: str = CHATML, **changes: Any) ->
 
     What it says means nothing, and ends only by chance.
     """
-    random_checkpoint(folder, vocab_size=258, max_position_embeddings=4096, **changes)
+    random_checkpoint(folder, **{"vocab_size": 258, "max_position_embeddings": 4096, **changes})
     return _let_it_speak(folder, template, [])
 
 

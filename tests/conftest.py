@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from app import connections
 from app.library.starter import starter_file
@@ -11,6 +12,9 @@ from app.settings import Paths, paths
 
 # On CUDA MLX multiplies float32 in TF32 unless told otherwise, which is too coarse to compare with references by.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
+
+settings.register_profile("patient", settings(), deadline=None)  # how long an example takes says what else runs here
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """A person at a terminal: starts a program in a real pty, types, and looks at the screen."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -52,10 +53,13 @@ class Terminal:
     def type(self, keys: str | bytes) -> None:
         self._process.send(keys)
 
-    def until(self, *wanted: str, gone: str = "", within: float = 60) -> str:
+    def _shows(self, wanted: str | re.Pattern[str]) -> bool:
+        return wanted in self.text if isinstance(wanted, str) else wanted.search(self.text) is not None
+
+    def until(self, *wanted: str | re.Pattern[str], gone: str = "", within: float = 60) -> str:
         """Watch the screen until every text of `wanted` is on it and `gone` is not; returns the screen."""
         deadline = time.monotonic() + within
-        while not all(text in self.text for text in wanted) or (gone and gone in self.text):
+        while not all(self._shows(text) for text in wanted) or (gone and gone in self.text):
             left = deadline - time.monotonic()
             assert left > 0, f"the screen never showed {wanted} without {gone!r}:\n{self.text}"
             self._look(left)

@@ -30,7 +30,7 @@ def reference(queries: mx.array, keys: mx.array, values: mx.array, visible: np.n
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     heads=st.sampled_from(sorted(HEADS)),
     length=st.integers(1, 9),

@@ -34,7 +34,7 @@ def models(tmp_path_factory):
         MODELS[name] = model.load(random_checkpoint(tmp_path_factory.mktemp("batch") / "model", **changes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.sampled_from(sorted(SHAPES)),
     rows=st.lists(st.lists(st.integers(0, 95), min_size=1, max_size=14), min_size=1, max_size=4),

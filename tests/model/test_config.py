@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import (
@@ -411,7 +411,6 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(
     changes=st.dictionaries(KEYS, json_values, max_size=4),
     kind=st.sampled_from(["qwen2", "llama", "mistral", "rwkv", "rwkv7"]),

@@ -34,7 +34,7 @@ def test_states_that_are_all_the_same_differ_in_nothing():
     assert diversity(mx.zeros((9, 4))) == Diversity(0, 4, 0.0, 0.0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tokens=st.integers(2, 20), width=st.integers(1, 20), seed=st.integers(0, 1000))
 def test_it_is_what_a_decomposition_of_the_states_says(tokens: int, width: int, seed: int) -> None:
     states = np.random.RandomState(seed).standard_normal((tokens, width)).astype(np.float32)

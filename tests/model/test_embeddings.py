@@ -4,7 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import model
@@ -56,7 +56,6 @@ def test_it_says_what_it_is(both: tuple[Embeddings, np.ndarray]) -> None:
     assert embeddings.nbytes == ROWS * sizes[embeddings.stored]
 
 
-@settings(deadline=None)
 @given(ids=st.lists(st.integers(0, TOKENS - 1), max_size=5))
 def test_rows_and_norms_are_the_matrixs(both: tuple[Embeddings, np.ndarray], ids: list[int]) -> None:
     embeddings, whole = both
@@ -66,7 +65,6 @@ def test_rows_and_norms_are_the_matrixs(both: tuple[Embeddings, np.ndarray], ids
     )
 
 
-@settings(deadline=None)
 @given(id=st.integers(0, TOKENS - 1))
 def test_a_one_hot_vector_times_the_matrix_is_the_row(both: tuple[Embeddings, np.ndarray], id: int) -> None:
     embeddings, _ = both

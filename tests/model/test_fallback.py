@@ -141,7 +141,7 @@ def test_looking_ahead_changes_no_answer_and_is_left_where_a_cache_does_not_go_b
 tokens = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=40)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_session_that_extends_edits_and_branches_equals_a_fresh_one(both, data):
     _, ours, _ = both

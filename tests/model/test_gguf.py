@@ -81,7 +81,7 @@ def test_the_facts_about_types_are_those_of_the_gguf_package() -> None:
 
 
 @pytest.mark.parametrize("kind", HALVES, ids=lambda kind: kind.name)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.binary(min_size=512, max_size=512), st.lists(st.floats(-400, 400, width=16), min_size=2, max_size=2))
 def test_any_block_means_the_same_to_mlx_as_to_ggml(kind: Kind, content: bytes, scales: list[float]) -> None:
     size = gguf.GGML_QUANT_SIZES[kind][1]
@@ -105,7 +105,7 @@ def test_any_block_means_the_same_to_mlx_as_to_ggml(kind: Kind, content: bytes, 
         assert np.array_equal(ours, theirs) and packed.error == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([Packing(bits, group) for bits in (4, 8) for group in (32, 64)]),
@@ -581,7 +581,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return write_gguf(tmp_path_factory.mktemp("sound") / "m.gguf").read_bytes()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_no_damage_gets_out_as_anything_but_a_model_error(
     sound: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

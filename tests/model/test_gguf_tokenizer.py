@@ -60,7 +60,7 @@ def test_a_rebuilt_qwen_tokenizer_gives_the_published_ids(qwen_backends: tuple, 
     assert qwen_backends[1].encode(text).ids == ids
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.one_of(ANY_TEXT, st.sampled_from(["<|im_start|>", "<tool_call>", " ", "\n\n", "I'M", "123", "e\u0301"]))
@@ -111,7 +111,7 @@ def as_sentencepiece_does(text: str, vocabulary: Vocabulary) -> list[int]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("abcde  éx你😀\n"), max_size=20))
 def test_merges_from_scores_come_to_what_sentencepiece_does(text: str) -> None:
     vocabulary = sentencepiece()

@@ -82,14 +82,14 @@ def the_answer_is_the_same(models, shape, options, sampling, prompt, wrong, leng
         assert continues_as_a_fresh_one(network, session)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @cases
 def test_an_answer_is_the_same_however_much_of_it_is_guessed(models, **case):
     the_answer_is_the_same(models, **case)
 
 
 @pytest.mark.soak
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @cases
 def test_an_answer_is_the_same_in_many_more_cases(models, **case):
     the_answer_is_the_same(models, **case)
@@ -275,7 +275,7 @@ def test_a_model_drafts_for_itself_and_is_always_right(models):
     assert generation.kept_tokens == generation.drafted_tokens >= 20
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(
     shape=st.sampled_from(sorted(SHAPES)),
     sampling=st.sampled_from(sorted(SAMPLINGS)),

@@ -83,7 +83,7 @@ def by_chance(share: float, tokens: int, seed: int = 0) -> list[bool]:
     return [draw.random() < share for _ in range(tokens)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     token=st.floats(0.01, 1.2),
     restart=st.floats(0, 1),

@@ -43,7 +43,7 @@ def test_a_number_that_is_none_is_found_and_its_tensor_named(tmp_path, value, dt
     assert refusal(folder).startswith("broken: model.layers.1.mlp.up_proj.weight holds a NaN or an infinity")
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_wherever_it_is(tmp_path, data):
     folder = random_checkpoint(tmp_path / "broken")

@@ -21,7 +21,7 @@ def small_kernels(monkeypatch):
     monkeypatch.setattr(products, "small_kernels", lambda: True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(1, 4000) | st.sampled_from([1536, 3072, 3989, 4001]),
     width=st.integers(1, 400),

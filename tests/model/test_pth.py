@@ -311,7 +311,7 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [write_archive(path, pickled, entries, kind).read_bytes() for kind in kinds]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_says_what_fits_in_it(
     little: list[bytes], tmp_path: Path, data: st.DataObject

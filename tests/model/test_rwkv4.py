@@ -86,7 +86,7 @@ def test_ten_thousand_tokens_stay_what_the_equations_say(size: int) -> None:
     assert np.abs(in_parts([size] * (10_000 // size), keys, values, decay, first) - expected).max() < 1e-3 / size**0.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(parts=st.lists(st.integers(1, 80), min_size=1, max_size=6), seed=st.integers(0, 1000))
 def test_every_split_gives_the_same(parts: list[int], seed: int) -> None:
     inputs = drawn(sum(parts), seed)

@@ -173,7 +173,7 @@ def test_an_empty_folder_says_what_it_lacks(tmp_path: Path) -> None:
         shards(tmp_path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_no_damage_gets_past_the_reader_as_anything_but_a_model_error(data: st.DataObject) -> None:
     content = bytearray(SOUND)

@@ -136,7 +136,6 @@ def run(examples: int, machine: type[SessionMachine] = SessionMachine, **more: A
             max_examples=examples,
             **{"stateful_step_count": 10, "phases": (Phase.generate, Phase.shrink), **more},
             report_multiple_bugs=False,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

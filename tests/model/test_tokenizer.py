@@ -106,13 +106,13 @@ def fragments(*more: str) -> st.SearchStrategy[str]:
     return st.lists(st.one_of(st.sampled_from(parts), st.text(characters, max_size=4)), max_size=12).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(fragments("<tool_call>", "<|fim_prefix|>"))
 def test_no_typed_text_becomes_a_control_token_in_qwen(qwen: Tokenizer, text: str) -> None:
     assert max(qwen.encode_plain(text), default=0) < 151_643
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(fragments("<repo_name>", "<jupyter_code>"))
 def test_nor_in_a_vocabulary_that_holds_the_literals_itself(starter_tokenizer: Tokenizer, text: str) -> None:
     ids = starter_tokenizer.encode_plain(text)
@@ -131,7 +131,7 @@ def test_a_vocabulary_that_prefers_whole_words_is_broken_down() -> None:
     assert 7 not in tokenizer.encode_plain("§")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(fragments("<tool_call>"), min_size=1, max_size=5), st.sampled_from([CHATML, TRIMMING]))
 def test_a_conversation_has_exactly_the_templates_control_tokens(
     qwen: Tokenizer, contents: list[str], source: str
@@ -142,7 +142,7 @@ def test_a_conversation_has_exactly_the_templates_control_tokens(
     assert control == [151644, 151645] * len(turns) + [151644]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(fragments(), min_size=2, max_size=4))
 def test_nor_can_two_messages_make_one_where_a_template_joins_them(qwen: Tokenizer, contents: list[str]) -> None:
     joining = with_template(qwen, JOINING)
@@ -249,13 +249,13 @@ def streamed(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     return [*(detokenizer.add(id) for id in ids), detokenizer.flush()]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 151_700), max_size=30))
 def test_any_ids_stream_to_what_they_decode_to(qwen: Tokenizer, ids: list[int]) -> None:
     assert "".join(streamed(qwen, ids)) == qwen.decode(ids)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(fragments())
 def test_text_streams_in_whole_characters(qwen: Tokenizer, text: str) -> None:
     pieces = streamed(qwen, qwen.encode_plain(text))
@@ -275,7 +275,7 @@ def test_an_answer_cut_inside_a_character_ends_in_a_replacement(starter_tokenize
     assert pieces[-1] == "\ufffd" and not any(pieces[:-1])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.integers(-3, 151_700), max_size=30))
 def test_the_pieces_of_an_answer_are_its_text(qwen: Tokenizer, ids: list[int]) -> None:
     pieces = qwen.pieces(ids)
@@ -330,7 +330,6 @@ def test_bytes_that_never_become_a_character_are_shown_as_such() -> None:
 # --- the bytes of tokens ------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_the_bytes_of_a_texts_tokens_are_what_they_decode_to(qwen: Tokenizer, text: str) -> None:
     ids = qwen.encode_plain(text)

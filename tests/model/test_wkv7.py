@@ -45,7 +45,7 @@ def worst(found: tuple[mx.array, mx.array], expected: tuple[np.ndarray, np.ndarr
     return max(np.abs(np.array(f) - e).max() / max(1, np.abs(e).max()) for f, e in zip(found, expected, strict=True))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     batch=st.integers(1, 3),
     length=st.integers(1, 50) | st.sampled_from([127, 128, 129, 160, 177, 300, 333]),

@@ -140,7 +140,7 @@ async def test_everyone_takes_turns_and_the_data_has_every_sample() -> None:
 
 
 @given(st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_whatever_came_out_can_be_told(data: st.DataObject) -> None:
     report = as_published()
     for entry in report.entries:

@@ -58,7 +58,7 @@ anything = st.lists(st.lists(point, max_size=8, unique_by=lambda each: each[0]).
 
 
 @given(anything, st.integers(1, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_is_drawn_stays_in_its_cells(points: list[list[tuple[int, float]]], width: int) -> None:
     curves = [Curve(sign, each) for sign, each in zip("ABCD", points, strict=False)]
     rows = drawn(curves, width, named)

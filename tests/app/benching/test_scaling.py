@@ -41,14 +41,12 @@ def times(of: Callable[[int], float], lengths=LENGTHS) -> Points:
 
 
 @given(lengths, st.floats(-1, 3), st.floats(1e-9, 1e3))
-@settings(deadline=None)
 def test_the_power_is_found_whatever_the_unit(lengths: list[int], power: float, unit: float) -> None:
     found = exponent(times(lambda length: unit * length**power, lengths))
     assert found.value == pytest.approx(power, abs=1e-6) and found.error == pytest.approx(0, abs=1e-6)
 
 
 @given(lengths, st.lists(st.floats(0.5, 2), min_size=12, max_size=12), st.floats(1e-3, 1e3))
-@settings(deadline=None)
 def test_neither_power_nor_error_depends_on_the_unit(lengths: list[int], off: list[float], unit: float) -> None:
     points = [(length, length**1.5 * share) for length, share in zip(lengths, off, strict=False)]
     found, scaled = exponent(points), exponent([(length, unit * value) for length, value in points])
@@ -67,7 +65,6 @@ def test_two_points_have_a_slope_without_an_error_and_one_has_none() -> None:
 
 
 @given(st.floats(1, 1e5), st.floats(1e-9, 1e3))
-@settings(deadline=None)
 def test_the_length_is_found_at_which_a_square_overtakes(length: float, unit: float) -> None:
     assert crossing(times(lambda n: unit * (n + n * n / length))) == pytest.approx(length, rel=1e-3)
 
@@ -166,7 +163,7 @@ def test_the_data_has_every_sample_and_what_was_fitted(report: Report) -> None:
 
 
 @given(reports(), st.integers(20, 200))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_whatever_came_out_can_be_told(report: Report, width: int) -> None:
     lines = [line for part in drawn(report, width) for line in part]
     assert all(line.text == visible(line.text).replace("\n", " ") for line in lines)

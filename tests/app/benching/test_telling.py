@@ -83,7 +83,7 @@ def test_every_bar_has_its_name_and_its_number(report: Report) -> None:
 
 
 @given(reports(), strategies.integers(20, 200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_whatever_came_out_can_be_told(report: Report, width: int) -> None:
     lines = [*table(report, width), *chart(report, width), *set_up(report), *notes(report)]
     assert all(line.text == visible(line.text).replace("\n", " ") for line in lines)

@@ -217,7 +217,7 @@ def test_many_versions_do_not_list_each_other() -> None:
     assert len(page(told).all("a")) < 2_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tales())
 def test_whatever_was_said_is_on_the_page_and_does_nothing(told: Tale) -> None:
     found = page(told)

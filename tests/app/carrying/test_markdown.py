@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from markdown_it import MarkdownIt
 
 from app.carrying.from_markdown import from_markdown
@@ -49,7 +49,6 @@ def words(told: Tale) -> list[str]:
 # --- what people read -------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(PLAIN, PLAIN)
 def test_an_attachment_is_a_heading_and_one_block_of_code(name: str, text: str) -> None:
     document = markdown(tale(question("Sum up", Attachment(name, text)), question("end")))

@@ -113,7 +113,7 @@ def test_html_and_fences_that_are_left_open_do_not_swallow_the_next_heading(said
     has_its_headings(tale(question(said), question("And?")))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tales())
 def test_whatever_was_said_each_message_has_its_heading(told: Tale) -> None:
     has_its_headings(told)

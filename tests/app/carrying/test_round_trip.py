@@ -24,7 +24,7 @@ Drawn = TypeVar("Drawn")
 LOSSLESS: list[Format] = ["markdown", "json"]
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(tales())
 def test_nothing_is_lost_on_the_way_through_a_file(told: Tale) -> None:
     document = render(told, "markdown")
@@ -32,7 +32,7 @@ def test_nothing_is_lost_on_the_way_through_a_file(told: Tale) -> None:
     assert from_json(render(told, "json").encode(), "file") == told
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(tales())
 def test_nothing_is_lost_on_the_way_through_a_store(told: Tale) -> None:
     with Store.temporary() as store:
@@ -44,7 +44,7 @@ def test_nothing_is_lost_on_the_way_through_a_store(told: Tale) -> None:
         assert not take_in(store, [told, tale_of(store, identity, "current")]).added
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(tales(most=3), st.sampled_from(LOSSLESS), st.integers(0), st.integers(0), TEXTS)
 def test_a_file_that_something_was_done_to_is_read_or_refused(
     told: Tale, format: Format, start: int, length: int, put_in: str
@@ -106,7 +106,7 @@ def gathered(strategy: st.SearchStrategy[Drawn], count: int) -> list[Drawn]:
     """What Hypothesis would try."""
     found: list[Drawn] = []
 
-    @settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=count, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(strategy)
     def gather(one: Drawn) -> None:
         found.append(one)

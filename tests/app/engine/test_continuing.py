@@ -280,15 +280,16 @@ async def test_a_title_that_is_given_up_leaves_every_conversation_as_it_was(pool
     firsts = {
         key: end(await events(pool.ask(tiny, LONG, session=key, sampling=GREEDY, max_tokens=5))) for key in sessions
     }
-    answer, waiting = pool.ask(tiny, LONG, session="a", sampling=GREEDY, max_tokens=4000), []
+    answer, waiting = pool.ask(tiny, LONG, session="a", sampling=GREEDY, max_tokens=4000), None
     async for event in answer:
-        if isinstance(event, Delta) and not waiting:
+        if isinstance(event, Delta) and waiting is None:
             title = pool.ask(tiny, HELLO, session="title", max_tokens=16)
-            async for heard in title:
-                waiting.append(heard)
-                title.stop()
-                answer.stop()
-    assert (end(waiting).reason, end(waiting).completion_tokens) == ("cancelled", 0)
+            waiting = asyncio.create_task(events(title))
+        elif isinstance(event, Delta):  # it has had its chance to be asked, and has to wait for the answer's end
+            title.stop()
+            answer.stop()
+    given_up = end(await waiting)
+    assert (given_up.reason, given_up.completion_tokens) == ("cancelled", 0)
     title, writing = pool.ask(tiny, HELLO, session="title", max_tokens=4000), []
     async for heard in title:
         writing.append(heard)

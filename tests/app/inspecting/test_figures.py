@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -139,7 +139,6 @@ def test_a_table_leaves_out_its_last_columns_before_it_breaks(config, width, hea
 cells = st.text(st.sampled_from("ab 東🙂1"), max_size=8)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(cells, cells, cells), max_size=5), width=st.integers(1, 60))
 def test_columns_stand_under_each_other_whatever_is_in_them(rows: list[tuple[str, str, str]], width: int) -> None:
     table = Table(("one", "two", "three"), tuple(rows), "<><", bold=0)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import QuietlyError
@@ -19,7 +19,6 @@ def tokenizer(speaking) -> Tokenizer:
     return open_tokenizer(speaking, "speaking")
 
 
-@settings(deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_the_tokens_of_a_text_spell_it_and_none_of_them_steers(tokenizer: Tokenizer, text: str) -> None:
     pieces = spell(tokenizer, text)

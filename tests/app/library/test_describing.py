@@ -321,7 +321,7 @@ def test_a_header_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
     assert "it is longer than 1.0 MiB" in problem(file)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.floats(0, 1), content=st.binary(min_size=1, max_size=12), cut=st.booleans())
 def test_whatever_is_wrong_with_a_file_becomes_a_sentence(
     tmp_path: Path, sound: bytes, at: float, content: bytes, cut: bool

@@ -164,7 +164,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_whatever_is_asked_in_whatever_order_one_runs_and_none_is_forgotten(steps: list[tuple[str, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.library.catalogue import catalogue
@@ -119,7 +119,6 @@ def test_what_a_state_does_not_leave_room_for_no_shorter_context_mends(backend: 
         assert one.verdict == "fits" or "tokens" not in one.sentence, one.sentence
 
 
-@settings(deadline=None)
 @given(
     memory=st.integers(0, 200 * GIB),
     context=st.integers(1, 50_000),

@@ -77,7 +77,7 @@ def test_an_empty_file_is_a_file(hub: Hub, tmp_path: Path) -> None:
     assert Reading(hub, tmp_path, "empty.json", b"").run() == b""
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(0, len(CONTENT) // 2), max_size=5),
     here=st.integers(0, len(CONTENT)),

@@ -382,7 +382,7 @@ ENTRIES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=ENTRIES, place=st.sampled_from(["added", "home/data/models", "home/.lmstudio/models/someone"]))
 def test_nothing_outside_the_model_goes_whatever_lies_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: list[tuple[str, str]], place: str

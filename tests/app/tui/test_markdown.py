@@ -99,7 +99,7 @@ def test_plain_text_is_kept_to_the_character_but_for_spaces_at_the_ends_of_rows(
     assert "".join(shown.split()) == "".join(text.split())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(DOCUMENTS, st.lists(st.integers(0, 400), max_size=6), st.sampled_from([20, 60]))
 def test_text_that_arrives_in_pieces_ends_as_the_same_rows_as_text_that_was_there_at_once(
     text: str, cuts: list[int], width: int

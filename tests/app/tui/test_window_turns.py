@@ -115,6 +115,7 @@ async def test_a_model_that_cannot_be_loaded_says_so_and_loses_no_question(opene
         await window.until(lambda: "ends early" in window.notices)
         window.composer.load_text("Are you there?")
         await window.pilot.press("enter")
+        await window.until(lambda: any(len(store.branch(record.id)) == 2 for record in store.conversations()))
         await window.ended()
         question, answer = store.branch(store.conversations()[0].id)
         assert (question.content, answer.status) == ("Are you there?", "failed")
