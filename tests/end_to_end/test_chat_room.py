@@ -7,6 +7,8 @@ import pytest
 from app.chat.store import Store
 from tests.end_to_end.keys import CTRL_F, CTRL_N, CTRL_Q, CTRL_T, ENTER, ESCAPE, UP
 
+pytestmark = pytest.mark.soak
+
 CAPITAL = "The capital of France is Paris."
 
 
@@ -24,7 +26,6 @@ def window(opened):
     assert window.ends() == 0
 
 
-@pytest.mark.soak
 def test_edit_answer_again_switch_find_and_look_into(window, places):
     window.type("What is the capital of Spain?" + ENTER)
     window.until("tok/s", gone="writing")

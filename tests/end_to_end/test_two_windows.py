@@ -11,6 +11,8 @@ from tests.babbling import babble_on, babbling_checkpoint, letters
 from tests.terminal import WINDOW
 from tests.watching import WatchedTerminal
 
+pytestmark = pytest.mark.soak
+
 ENTER, ESCAPE, CTRL_N, CTRL_Q = "\r", "\x1b", "\x0e", "\x11"
 
 
@@ -77,7 +79,6 @@ def test_a_second_window_leaves_the_answer_of_the_first_to_it(
         assert runs and all(words in letters(message.content) for words in runs)
 
 
-@pytest.mark.soak
 def test_the_answer_of_a_killed_window_is_interrupted_for_the_next(
     opened: Callable[[], WatchedTerminal], places: Paths
 ) -> None:
