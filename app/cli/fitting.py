@@ -10,7 +10,7 @@ from app.chat.text import visible
 from app.cli.shared import opened, print_json, settings_in_force, tell_whom_it_spoke_to
 from app.errors import QuietlyError
 from app.home import expanded
-from app.words import size
+from app.words import no_limit, size
 
 if TYPE_CHECKING:
     from app.library.catalogue import Offer
@@ -109,17 +109,17 @@ def _lines(fit: "Fit", machine: "Machine") -> list[str]:
         ("the process", size(fit.need.reserve)),
         ("in all", size(fit.need.total)),
         ("may be used", f"{size(fit.budget)} by {machine.backend} on {machine.chip}; {size(fit.free)} are free now"),
-        ("context", _reach(fit.longest)),
+        ("context", _reach(fit)),
     ]
     return [f"{fit.verdict}: {fit.sentence}", *(f"  {name:<12} {value}" for name, value in rows)]
 
 
-def _reach(longest: int) -> str:
+def _reach(fit: "Fit") -> str:
     from model.config import UNBOUNDED
 
-    if longest >= UNBOUNDED:
-        return "no limit"
-    return f"up to {longest:,} tokens" if longest else "none, however short"
+    if fit.longest >= UNBOUNDED:
+        return f"{no_limit(fit.trained)} tokens"
+    return f"up to {fit.longest:,} tokens" if fit.longest else "none, however short"
 
 
 def _figures(fit: "Fit", machine: "Machine") -> dict[str, object]:
@@ -141,6 +141,7 @@ def _figures(fit: "Fit", machine: "Machine") -> dict[str, object]:
         "backend": machine.backend,
         "context": fit.context,
         "longest": fit.longest if fit.longest < UNBOUNDED else None,
+        "trained": fit.trained or None,
         "roomy": fit.roomy if fit.roomy < UNBOUNDED else None,
         "bits": fit.bits,
     }

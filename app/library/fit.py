@@ -75,6 +75,8 @@ class Fit:
     """The longest that would fit with room to spare; 0 where none does."""
     bits: Literal[4, 8] | None
     """Where it is too big: the most bits a weight with which it would not be, None where none would do."""
+    trained: int
+    """Of the longest texts that the model was trained on; 0 where that is not known."""
     sentence: str
 
 
@@ -134,6 +136,7 @@ def fit(
         longest=longest,
         roomy=roomy,
         bits=fewer,
+        trained=config.trained if config is not None else 0,
         sentence=f"{takes}{_advice(verdict, machine, needed.total, longest, roomy, fewer)}",
     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from app import words
 from app.answering import context_of
+from app.cli.fitting import fit
 from app.cli.models import list_models
 from app.engine.protocol import Loaded, SamplingOptions
 from app.generation import GENERATION_FIELDS, GenerationSettings
@@ -46,6 +47,14 @@ def test_the_list_has_no_context_and_what_it_was_trained_for(
     starter, goose = json.loads(capsys.readouterr().out)
     assert (starter["context"], starter["trained"]) == (8192, 8192)
     assert (goose["context"], goose["trained"]) == (None, 4096)
+
+
+def test_what_fits_has_no_end_and_what_it_was_trained_for(recurrent: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit("goose")
+    assert f"{SAID} tokens" in capsys.readouterr().out
+    fit("goose", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["longest"], told["roomy"], told["trained"]) == (None, None, 4096)
 
 
 def test_the_librarys_facts_say_so(recurrent: Path) -> None:
