@@ -35,6 +35,11 @@ def visible(text: str) -> str:
     return _SURROGATES.sub("\ufffd", _LINE_ENDS.sub("\n", _HIDDEN.sub("", text)))
 
 
+def unbroken(text: str) -> str:
+    """A sentence safe to show and on one line, whatever the names in it hold."""
+    return visible(text).replace("\n", " ")
+
+
 def storable(text: str) -> str:
     """`text` as valid Unicode: surrogate pairs joined, lone halves replaced; everything else as it is."""
     try:

@@ -24,7 +24,7 @@ _LONGEST = 60
 
 
 def bench(
-    model: Annotated[str | None, typer.Argument(help="A model by name or folder, or a GGUF file.")] = None,
+    model: Annotated[str | None, typer.Argument(help="A model by name or folder, a GGUF or a .pth file.")] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(metavar="|".join(PEERS), help="Who runs the same model beside Quietly; may be given twice."),

@@ -23,7 +23,7 @@ _WIDEST = 1 << 16
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="A model by name or folder, a GGUF file, or a config.json.")],
+    model: Annotated[str, typer.Argument(help="A model by name or folder, a GGUF or .pth file, or a config.json.")],
     file: Annotated[
         str | None,
         typer.Argument(help="With --diversity: a text to read; by default the tour that comes with Quietly."),

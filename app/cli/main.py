@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from app import __version__
-from app.chat.text import visible
+from app.chat.text import unbroken
 from app.cli import asking, bench, conversations, fitting, inspecting, models, quantising, searching, settings
 from app.errors import QuietlyError
 
@@ -44,7 +44,7 @@ def run() -> None:
         finally:
             sys.stdout.flush()
     except QuietlyError as error:
-        _fail(visible(str(error)))
+        _fail(unbroken(str(error)))
     except BrokenPipeError:
         _fail("")  # whoever read our output has gone
     except OSError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from app.chat.store import Store
-from app.chat.text import one_line, visible
+from app.chat.text import one_line, unbroken
 from app.settings import Settings, load_settings, paths
 
 _AT_ONCE = 1.0
@@ -37,7 +37,7 @@ def settings_in_force() -> Settings:
 def tell(sentence: str) -> None:
     """Say something that is not what was asked for: on standard error."""
     sys.stdout.flush()  # where both go to one place, what was said first stands first
-    print(visible(sentence), file=sys.stderr)
+    print(unbroken(sentence), file=sys.stderr)
 
 
 def tell_whom_it_spoke_to() -> None:

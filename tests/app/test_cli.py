@@ -205,6 +205,12 @@ def test_a_bad_model_folder_is_one_sentence(quietly, tmp_path):
     assert done.returncode == 1 and "config.json" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_sentence_stays_on_one_line_whatever_a_file_is_called(quietly, tmp_path):
+    (tmp_path / "a\nb.gguf").write_bytes(b"junk")
+    said = quietly("inspect", str(tmp_path / "a\nb.gguf")).stderr
+    assert "a b.gguf is no GGUF file" in said and said.count("\n") == 1
+
+
 def test_an_unreadable_database_is_named_and_left_alone(quietly, places):
     places.data.mkdir(parents=True)
     places.database.write_bytes(b"not a database at all" * 100)

@@ -459,5 +459,5 @@ class Bringing:
             room.shelf.add_folder(path)
             self._models.look()
 
-        detail = "A folder with config.json and safetensors files, a GGUF file, or a folder of such"
+        detail = "A folder with config.json and safetensors files, a GGUF or .pth file, or a folder of such"
         room.app.push_screen(AskLine("Where are the models?", "", detail, longest=4096), named)
