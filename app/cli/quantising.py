@@ -13,7 +13,7 @@ from app.quantising import Bits, GroupSize, Quantised, Step, as_data, figures
 if TYPE_CHECKING:
     from app.library.local import InstalledModel
 
-_DOING = {"pack": "Quantising", "compare": "Comparing"}
+_DOING = {"convert": "Converting", "pack": "Quantising", "compare": "Comparing"}
 
 
 def quantise(

@@ -38,9 +38,10 @@ _PRECISION = re.compile(r"[-_.](?:bf16|fp?16|fp?32|16bit|32bit)$", re.IGNORECASE
 
 
 class Step(msgspec.Struct, frozen=True, tag=True):
-    """How far it has come, in bytes: written of the new model, or read of both to compare them."""
+    """How far it has come, in bytes: taken out of a .pth file, written of the new model, or read of both to compare
+    them."""
 
-    doing: Literal["pack", "compare"]
+    doing: Literal["convert", "pack", "compare"]
     done: int
     total: int
 

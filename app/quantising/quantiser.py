@@ -49,7 +49,7 @@ def _work(source: Path, destination: Path, name: str, bits: int, group_size: int
     deviations: list[Deviation] = []
     try:
         if is_pth(source):
-            source = convert(source, paths().conversions, lambda done, total: None)
+            source = convert(source, paths().conversions, lambda done, total: say(Step("convert", done, total)))
         quantise(
             source,
             destination,

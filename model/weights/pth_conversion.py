@@ -30,7 +30,7 @@ from model.weights.writing import new_file, safetensors_header
 def convert(path: Path, conversions: Path, progress: Callable[[int, int], None]) -> Path:
     """The checkpoint folder of a .pth file: the one made before, or a new one below `conversions`.
 
-    `progress(done, total)` counts tensors. ModelError, one sentence, for what is no RWKV-4 or RWKV-7 of BlinkDL's, and
+    `progress(done, total)` counts bytes. ModelError, one sentence, for what is no RWKV-4 or RWKV-7 of BlinkDL's, and
     where the vocabulary does not lie beside it.
     """
     try:
@@ -70,8 +70,10 @@ def _write(
 ) -> None:
     entries = ((name, tensor.dtype, tensor.shape, tensor.nbytes) for name, tensor in tensors.items())
     file.write(safetensors_header(entries))
-    for done, tensor in enumerate(tensors.values()):
-        progress(done, len(tensors))
+    done, total = 0, sum(tensor.nbytes for tensor in tensors.values())
+    progress(done, total)
+    for tensor in tensors.values():
         for piece in pieces(path, archive, tensor):
             file.write(piece)
-    progress(len(tensors), len(tensors))
+            done += len(piece)
+            progress(done, total)

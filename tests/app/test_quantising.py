@@ -38,6 +38,7 @@ from app.settings import Paths
 from model.weights.safetensors import shards
 from tests.app.library.children import children
 from tests.checkpoints import random_checkpoint, speaking_checkpoint, write_checkpoint
+from tests.model.pth_files import publish
 from tests.terminal import Terminal
 
 WIDE = {"hidden_size": 64, "intermediate_size": 128}
@@ -87,6 +88,18 @@ async def test_what_comes_out_is_measured_whole_and_among_the_models(original: I
         done = [step.done for step in steps if step.doing == doing]
         assert {step.total for step in steps if step.doing == doing} == {total}
         assert done == sorted(done) and 0.9 * total < done[-1] <= total
+
+
+async def test_a_pth_file_is_converted_first(tmp_path: Path, places: Paths) -> None:
+    (tmp_path / "models").mkdir()
+    path = publish(tmp_path / "models" / "RWKV-4-Pile-0M-ctx256.pth")
+    steps: list[Step] = []
+    made = await quantise(find(str(path)), 8, 32, progress=steps.append)
+    assert made.path == places.models / "RWKV-4-Pile-0M-ctx256-8bit-g32" and made.packed.after < made.packed.before
+    doing = [step.doing for step in steps]
+    assert list(dict.fromkeys(doing)) == ["convert", "pack", "compare"]
+    converted = steps[doing.index("pack") - 1]
+    assert 0 < converted.done == converted.total < made.packed.before
 
 
 def stored(folder: Path) -> int:

@@ -54,7 +54,9 @@ def test_an_rwkv_4_opens_from_its_author_s_file(published: Path, tmp_path: Path)
     assert np.abs(logits - np.array(expected["logits"])).max() < 2e-4
     assert (opened.traits.name, opened.traits.trained) == ("RWKV-4-Pile-0M-ctx256", 256)
     assert opened.tokenizer.decode(opened.tokenizer.encode("Hello")) == "Hello"
-    assert ("convert", 0, 78) in seen and ("convert", 78, 78) in seen
+    converting = [done for stage, done, _ in seen if stage == "convert"]
+    (total,) = {total for stage, _, total in seen if stage == "convert"}
+    assert converting == sorted(converting) and (converting[0], converting[-1]) == (0, total)
 
 
 def test_an_rwkv_7_does_too(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_another_file_that_takes_its_place_meanwhile_is_not_mistaken_for_it(tmp_
     other = write_pth(tmp_path / "other.pth", {"w": LITTLE})
 
     def replaced(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("convert", 40):
+        if stage == "convert" and done > total // 2 and other.exists():
             other.replace(path)
 
     with pytest.raises(ModelError, match="changed while it was read"):

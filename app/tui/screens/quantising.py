@@ -34,7 +34,11 @@ _OFFERED: tuple[tuple[Bits, str], ...] = (
     (8, "answers hardly change"),
 )
 _LEAVE = "Leave · Esc"
-_DOING = {"pack": "Quantising: {} of {} written", "compare": "Comparing both: {} of {} read"}
+_DOING = {
+    "convert": "Converting: {} of {} written",
+    "pack": "Quantising: {} of {} written",
+    "compare": "Comparing both: {} of {} read",
+}
 
 
 class Work(Protocol):
