@@ -152,7 +152,7 @@ def serve(
         try:
             work(say)
         except QuietlyError as error:
-            say(Failed(str(error)))
+            say(Failed(str(error).encode(errors="replace").decode()))  # names in it may be no Unicode
         except Exception as error:  # becomes a sentence; the rest is in the log
             sys.excepthook(type(error), error, error.__traceback__)
             say(Failed(why(error)))

@@ -169,8 +169,8 @@ class Generation:
         lookahead: Lookahead | None = None,
     ) -> None:
         """`begun`: what an answer that is to go on has already, behind the prompt; behind an id that ends it nothing
-        comes. `vocabulary`: ids that may be drawn, from 0; `uncounted`: those that come again without becoming less
-        likely (see `Past.of`); `ends`: those that end an answer; `flow`: a fresh one, None gives tokens without text;
+        comes. `vocabulary`: ids that may be drawn, from 0; `uncounted`: those that may come again and again
+        (see `Past.of`); `ends`: those that end an answer; `flow`: a fresh one, None gives tokens without text;
         `max_tokens`: new ones, None is as many as the context holds, 0 reads nothing; `lookahead`: a fresh one, which
         makes it faster at most.
         """

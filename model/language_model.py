@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,11 @@ class LanguageModel:
 
     @cached_property
     def uncounted(self) -> frozenset[int]:
-        """Digits and single spaces: that they come again is no repetition (so it is in RWKV's own sampler)."""
-        alone = map(self._tokenizer.encode_plain, " \t0123456789") if self._tokenizer else ()
+        """Digits and spaces: that they come again is no repetition. RWKV's own sampler (the package rwkv,
+        PIPELINE.generate) takes for them what stands anywhere in this row, numbers that go up by ones included."""
+        row = " \t0123456789"
+        parts = {row[start:end] for start, end in combinations(range(len(row) + 1), 2)}
+        alone = map(self._tokenizer.encode_plain, sorted(parts)) if self._tokenizer else ()
         return frozenset(ids[0] for ids in alone if len(ids) == 1)
 
     @property

@@ -18,6 +18,7 @@ import mlx.nn as nn
 from model.choices import Choices
 from model.compiling import on_gpu
 from model.config import Rwkv7Config
+from model.errors import ModelError
 from model.layers import wkv7
 from model.layers.pacing import Pace
 from model.layers.powers import sigmoid
@@ -26,6 +27,7 @@ from model.layers.rwkv import shifted, squared_relu, toward
 from model.layers.stacked import stacked
 from model.recurrent import RecurrentModel, State
 from model.weights.place import Alias
+from model.weights.safetensors import short
 
 _PARTS = "rkvawg"
 """What reads a mix of a token and the one before it, in an order in which those that are one product are neighbours:
@@ -327,6 +329,11 @@ class Model(RecurrentModel):
 
     def alias(self, tensor: str) -> Alias | None:
         """What a tensor of a checkpoint is called here: its name, or another for BlinkDL's."""
+        if tensor.endswith(".attn.x_x"):
+            raise ModelError(
+                f"The weights hold {short(tensor)}, as the first of RWKV-7 did; choose a newer version of the model.",
+                "unsupported",
+            )
         if re.match(r"blocks\.0\.att\.v[012]$", tensor):
             return None  # it is in the file, though no layer's values come before the first's
         for theirs, ours in _BLINKDL.items():

@@ -111,15 +111,15 @@ class Past:
         answered: int = 0,
         uncounted: frozenset[int] = frozenset(),
     ) -> "Past":
-        """Behind `context`, of which the last `answered` tokens are the answer's; `uncounted` ids may come again and
-        again (digits, say)."""
+        """Behind `context`, of which the last `answered` tokens are the answer's; of `uncounted` ids (digits,
+        say) it counts that the answer holds them, and not how often."""
         seen = seen_in(context, vocabulary) if sampling.repetition_penalty != 1.0 else None
         counts = None
         if sampling.presence_penalty or sampling.frequency_penalty:
             counted = [0.0] * vocabulary
             for behind, token in enumerate(context[: -answered - 1 : -1]):
-                if token < vocabulary and token not in uncounted:
-                    counted[token] += max(sampling.penalty_decay**behind, _HELD)
+                if token < vocabulary:
+                    counted[token] += max(sampling.penalty_decay**behind if token not in uncounted else 0, _HELD)
             counts = mx.array(counted, mx.float32)
         return cls(sampling, vocabulary, seen, counts, uncounted)
 
@@ -139,7 +139,7 @@ class Past:
     def _weight(self, token: mx.array) -> mx.array:
         if not self.uncounted:
             return mx.array(1.0)
-        return mx.where((mx.array(sorted(self.uncounted)) == token).any(), 0.0, 1.0)
+        return mx.where((mx.array(sorted(self.uncounted)) == token).any(), _HELD, 1.0)
 
     def penalised(self, logits: mx.array) -> mx.array:
         """`logits` (vocabulary,) float32, with those of what was there before less likely."""

@@ -47,19 +47,21 @@ def library_json(folder: Path, config: Mapping[str, Any]) -> str:
             scores.append(score)
             types.append(kind)
         trainer, normalizer = (_fields(_bytes(model.get(number, [b""])[-1])) for number in (2, 3))
+        kind, suffixed = _number(trainer, 3, 1), _number(trainer, 24, 0)
+        prefixed, normalizers = bool(_number(normalizer, 3, 1)), _normalizers(normalizer)
     except OSError as error:
         raise ModelError(f"{label} cannot be read ({error.strerror}); check who may read it.") from None
     except (ValueError, struct.error):
         raise ModelError(f"{label} is damaged; download it again.") from None
-    if _number(trainer, 3, 1) != _BPE:
+    if kind != _BPE or suffixed:
         raise ModelError(
-            f"{label} is not byte-pair encoding, which alone is read from such a file; choose a version of the model "
-            "with a tokenizer.json.",
+            f"{label} is not byte-pair encoding with ▁ before words, which alone is read from such a file; choose a "
+            "version of the model with a tokenizer.json.",
             "unsupported",
         )
-    vocabulary = Vocabulary("llama", "default", tokens, types, [], scores, bool(_number(normalizer, 3, 1)))
+    vocabulary = Vocabulary("llama", "default", tokens, types, [], scores, prefixed)
     content = tokenizer_content(path, _steered(vocabulary, config))
-    content["normalizer"]["normalizers"][:0] = _normalizers(normalizer)
+    content["normalizer"]["normalizers"][:0] = normalizers
     return _renamed(content, _RENAMED.get(str(config.get("tokenizer_class")), {}))
 
 
@@ -81,7 +83,7 @@ def _normalizers(spec: Mapping[int, list[_Value]]) -> list[dict[str, Any]]:
     if charsmap := _bytes(spec.get(2, [b""])[-1]):
         found.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()})
     if _number(spec, 4, 1):  # remove_extra_whitespaces
-        found.append({"type": "Strip", "strip_left": True, "strip_right": True})
+        found.append({"type": "Replace", "pattern": {"Regex": "^ +| +$"}, "content": ""})  # spaces, and not line breaks
         found.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
     return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from model.backends import Backend, Library, read_library
+from model.config import RWKV4_END
 from model.conversations import conversation_format
 from model.detokenizer import Detokenizer, Errors
 from model.encoding import Encoder
@@ -169,7 +170,7 @@ class Tokenizer:
         shape = read_table(folder / "config.json") if shape is None else shape
         ends = [
             *ids_in(read_table(folder / "generation_config.json").get("eos_token_id")),
-            *ids_in(shape.get("eos_token_id")),
+            *ids_in(shape.get("eos_token_id", RWKV4_END if shape.get("model_type") == "rwkv" else None)),
         ]
         read: dict[str, Any] = {name: token_text(value) if name in _TOKENS else value for name, value in tokens.items()}
         written = {

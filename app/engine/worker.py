@@ -310,7 +310,8 @@ class Worker:
         if kind == "engine":
             log.error("request %s failed with %s\n%s", request.id, type(error).__name__, _where(error))
         self._cancelled.pop(request.id, None)
-        self._send(Failed(request.id, kind, sentence))
+        whole = sentence.encode(errors="replace").decode()  # names in it may be no Unicode, which could not be sent
+        self._send(Failed(request.id, kind, whole))
         return kind
 
     # --- the MLX thread ---

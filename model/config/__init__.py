@@ -10,12 +10,13 @@ from types import MappingProxyType
 from model.config.base import UNBOUNDED, Config
 from model.config.fields import MAX_FILE, Fields, parse_model_type, read_fields, read_object, show
 from model.config.quantization import LayerQuantization, Quantization, parse_quantization
-from model.config.rwkv import RecurrentConfig, Rwkv4Config, Rwkv7Config, parse_rwkv4, parse_rwkv7
+from model.config.rwkv import RWKV4_END, RecurrentConfig, Rwkv4Config, Rwkv7Config, parse_rwkv4, parse_rwkv7
 from model.config.transformer import TRANSFORMERS, RopeParameters, TransformerConfig, parse_transformer, with_window
 from model.errors import ModelError
 
 __all__ = [
     "MAX_FILE",
+    "RWKV4_END",
     "SHAPES",
     "UNBOUNDED",
     "Config",

@@ -17,6 +17,8 @@ _USUAL: dict[str, tuple[object, ...]] = {
     "attn": (None,),
 }
 """What flash-linear-attention would build another RWKV-7 by, and what leaves it as it was published."""
+RWKV4_END = 0
+"""The id that ends a text of an RWKV-4 whose config.json names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Rwkv7Config(RecurrentConfig):
 def parse_rwkv4(read: Fields, kind: str) -> Rwkv4Config:
     """The fields of an RWKV-4. ModelError as in `parse_config`."""
     shared = common(read, kind)
+    shared["eos_token_ids"] = shared["eos_token_ids"] or (RWKV4_END,)
     hidden = shared["hidden_size"]
     return Rwkv4Config(
         **shared,
@@ -102,17 +105,14 @@ def parse_rwkv7(read: Fields, kind: str) -> Rwkv7Config:
             )
     shared = common(read, kind)
     hidden = shared["hidden_size"]
-    head_dim = read.optional_count("head_dim", 4096) or 64
+    head_dim = _head_dim(read, hidden)
     if hidden % head_dim:
         read.refuse("hidden_size", f"heads of {head_dim} cannot divide it")
-    heads = hidden // head_dim
-    if (read.optional_count("num_heads", 4096) or heads) != heads:
-        read.refuse("num_heads", f"{hidden} numbers make {heads} heads of {head_dim}")
     values = read.get("value_dim")
     if any(width not in (None, hidden) for width in (values if isinstance(values, list) else [values])):
         read.refuse("value_dim", f"values as wide as the hidden state, {hidden}, are what is known")
     ratio = read.number("hidden_ratio", 4.0, above=0.0, most=64.0)
-    inner = -(-int(hidden * ratio) // 32) * 32
+    inner = max(32, -(-int(hidden * ratio) // 32) * 32)
 
     def low_rank(part: str, share: float) -> int:
         """By default a multiple of 32 near so many square roots of the width."""
@@ -126,13 +126,24 @@ def parse_rwkv7(read: Fields, kind: str) -> Rwkv7Config:
         norm_eps=read.number("norm_eps", 1e-5, above=0.0, most=1.0),
         context_length=_context_length(read, 2048),
         head_dim=head_dim,
-        num_heads=heads,
+        num_heads=hidden // head_dim,
         decay_low_rank_dim=low_rank("decay", 2.5 * wider),
         a_low_rank_dim=low_rank("a", 2.5 * wider),
         v_low_rank_dim=low_rank("v", 1.7 * wider),
         gate_low_rank_dim=low_rank("gate", 5.0),
         norm_bias=read.flag("norm_bias", True),
     )
+
+
+def _head_dim(read: Fields, hidden: int) -> int:
+    """The size of a head, as fla takes it: `num_heads` counts only where that is written to be unknown. Published files
+    name a number of heads that is none of theirs."""
+    size, heads = read.optional_count("head_dim", 4096), read.optional_count("num_heads", 4096)
+    if size is None and "head_dim" in read.fields and heads is not None:
+        if hidden % heads:
+            read.refuse("num_heads", f"it cannot divide hidden_size, {hidden}")
+        return hidden // heads
+    return size or 64
 
 
 def _context_length(read: Fields, usual: int) -> int:

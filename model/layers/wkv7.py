@@ -17,7 +17,8 @@ from model.layers.powers import exp
 
 CHUNK = 16
 """Tokens of a chunk. Its triangular system is inverted by a product of powers, which equal tokens make grow: exact to
-1e-5 for 16 of them, wrong by 1e4 for 32. In it the strongest decay is e^-9.7, whose inverse is no large number yet."""
+1e-4 at worst for 16 of them, wrong by 1e4 for 32. In it the strongest decay is e^-9.7, whose inverse is no large number
+yet."""
 AT_ONCE = 1024
 """Tokens that are scanned at once, which takes forty times what their hidden states do."""
 _IN_TURN = 8

@@ -13,7 +13,7 @@ from typing import Protocol
 from model.config import read_object
 from model.errors import ModelError
 from model.tokenizer_files import LIBRARY, WORLD, WORLD_ROWS
-from model.weights.safetensors import MAX_HEADER, shards
+from model.weights.safetensors import MAX_HEADER, TensorInfo, shards
 
 PILE = "20B_tokenizer.json"
 """GPT-NeoX's tokenizer, by which RWKV-4's Pile and Raven models were trained; it has fewer tokens than World's."""
@@ -94,8 +94,10 @@ def read_fields(folder: Path, name: str = "", longest: int = MAX_HEADER) -> dict
     `model.config.read_fields`.
     """
     if not (folder / "config.json").exists():
+        stored: dict[str, TensorInfo] = {}
         with contextlib.suppress(ModelError, OSError):
             stored = {name: info for held in shards(folder, longest).values() for name, info in held.items()}
+        if "emb.weight" in stored:
             return fields_of(stored, folder.name)
     return read_object(folder / "config.json", name or folder.name)
 

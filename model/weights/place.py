@@ -20,7 +20,7 @@ from model.allocation import memory_here, unpacks
 from model.config import Config, LayerQuantization
 from model.errors import ModelError
 from model.weights.precision import Arrivals, Device, NumberType, Progress, choose, runs_over, survives, this_device
-from model.weights.safetensors import TensorInfo
+from model.weights.safetensors import TensorInfo, short
 
 Files = Mapping[Path, Mapping[str, TensorInfo]]
 """For each file of a checkpoint what its header says it holds."""
@@ -149,7 +149,7 @@ class Placement:
             spare = tensor.endswith(".rotary_emb.inv_freq") or (tied and tensor.startswith(("lm_head.", "head.")))
             if not spare:
                 raise ModelError(
-                    f"{self._name}: the weights hold {tensor[:120]}, which a {self._config.model_type} model of this "
+                    f"{self._name}: the weights hold {short(tensor)}, which a {self._config.model_type} model of this "
                     "config.json does not have; choose another model.",
                     "unsupported",
                 )

@@ -71,6 +71,8 @@ def tensors_of(path: Path, archive: "Archive") -> dict[str, PthTensor]:
         tensors = {name: _placed(path, archive, root, name, each) for name, each in found.items()}
     except (LookupError, TypeError, ValueError):
         _damaged(path, "its program does not list tensors")
+    if "__metadata__" in tensors:
+        _damaged(path, "a tensor has the name of what safetensors files say of themselves")
     if sum(tensor.nbytes for tensor in tensors.values()) > archive.size:
         raise ModelError(
             f"{path} has tensors that overlap, each to be written by itself; get a safetensors version of it",

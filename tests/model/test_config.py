@@ -447,6 +447,21 @@ def test_what_an_rwkv_7_leaves_out_follows_from_its_width() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "heads"),
+    [
+        ({"head_dim": 64, "num_heads": 32}, 40),  # as it is published: another number of heads, which nobody asks for
+        ({"num_heads": 20}, 40),
+        ({"head_dim": None, "num_heads": 20}, 20),
+        ({"head_dim": None}, 40),
+    ],
+)
+def test_the_size_of_a_head_goes_before_the_number_of_heads(changes: dict[str, object], heads: int) -> None:
+    config = parse_config({**RWKV7, **changes}, "rwkv7")
+    assert isinstance(config, Rwkv7Config)
+    assert (config.num_heads, config.head_dim) == (heads, 2560 // heads)
+
+
+@pytest.mark.parametrize(
     "changes", [{"hidden_act": "silu"}, {"norm_first": False}, {"attn": {"layers": [1], "num_heads": 4}}]
 )
 def test_an_rwkv_7_of_another_kind_is_not_opened_as_the_usual_one(changes: dict[str, object]) -> None:
@@ -457,7 +472,7 @@ def test_an_rwkv_7_of_another_kind_is_not_opened_as_the_usual_one(changes: dict[
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"head_dim": 96}, "hidden_size"), ({"num_heads": 39}, "num_heads"), ({"value_dim": 64}, "v")],
+    [({"head_dim": 96}, "hidden_size"), ({"head_dim": None, "num_heads": 39}, "num_heads"), ({"value_dim": 64}, "v")],
 )
 def test_heads_that_an_rwkv_7_cannot_have_are_refused(changes: dict[str, object], field: str) -> None:
     with pytest.raises(ModelError, match=f"config.json has {field}"):

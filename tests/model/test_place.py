@@ -36,6 +36,20 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("stranger", ["a\nb\x1b[31m", "a\ud800b", "x" * 500])
+def test_a_tensor_with_no_place_is_named_so_that_it_can_be_shown(tmp_path, stranger):
+    folder = random_checkpoint(tmp_path / "strange")
+    file = folder / "model.safetensors"
+    size = int.from_bytes(file.read_bytes()[:8], "little")
+    header, content = json.loads(file.read_bytes()[8 : 8 + size]), file.read_bytes()[8 + size :]
+    header[stranger] = {"dtype": "F32", "shape": [1], "data_offsets": [len(content), len(content) + 4]}
+    written = json.dumps(header).encode()
+    file.write_bytes(len(written).to_bytes(8, "little") + written + content + bytes(4))
+    with pytest.raises(ModelError, match="strange: the weights hold") as caught:
+        model.load(folder)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
 def test_a_number_that_is_none_is_found_and_its_tensor_named(tmp_path, value, dtype):

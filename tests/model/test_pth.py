@@ -20,7 +20,7 @@ import model
 from model import ModelError
 from model.config import Rwkv4Config, Rwkv7Config, parse_config
 from model.tokenizer_files import WORLD
-from model.weights.blinkdl import fields_of
+from model.weights.blinkdl import fields_of, read_fields
 from model.weights.pth import LONGEST, PthTensor, read
 from tests.checkpoints import GOLDEN, golden_weights
 from tests.model.pth_files import (
@@ -247,11 +247,27 @@ def test_a_program_that_does_more_or_lies_is_refused(case: str, tmp_path: Path) 
     assert "\n" not in str(refused.value)
 
 
+def test_a_folder_without_a_config_says_why_it_is_no_rwkv_of_a_known_version(tmp_path: Path) -> None:
+    weights = {by_blinkdl(name): mx.array(array) for name, array in golden_weights("rwkv4").items()}
+    five = weights | {"blocks.0.att.ln_x.weight": mx.zeros(8)}
+    mx.save_safetensors(str(tmp_path / "model.safetensors"), five)
+    with pytest.raises(ModelError, match="another version than 4 and 7"):
+        read_fields(tmp_path)
+    mx.save_safetensors(str(tmp_path / "model.safetensors"), {"lm_head.weight": mx.zeros(8)})
+    with pytest.raises(ModelError, match=r"config\.json is missing"):
+        read_fields(tmp_path)
+
+
 def test_what_is_written_is_never_more_than_the_file_has(tmp_path: Path) -> None:
     many = np.zeros(10_000, np.float32)
     pickled = program({f"w{index}": tensor("0", many) for index in range(3)})
     with pytest.raises(ModelError, match="overlap"):
         read(write_archive(tmp_path / "x.pth", pickled, {"0": many.tobytes()}))
+
+
+def test_no_tensor_takes_the_name_of_what_the_conversion_says_of_itself(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is damaged"):
+        read(write_pth(tmp_path / "x.pth", {"__metadata__": LITTLE}))
 
 
 def test_archives_that_are_none_of_torch_s_are_refused(tmp_path: Path) -> None:

@@ -118,6 +118,11 @@ def test_what_is_not_counted_comes_again_as_likely_as_before():
     assert [token_id(sampler(mx.array([2.0, 1.0, 2.5]))) for _ in range(4)] == [0, 0, 0, 0]
     sampler = Sampler(sampling, 3, [2], drawn=1, uncounted=frozenset({0}))
     assert [token_id(sampler(mx.array([1.5, 2.0, 0.0]))) for _ in range(3)] == [1, 0, 0]
+    present = Sampling(temperature=0, presence_penalty=1.5)  # that it is there counts, and not how often
+    for context in ([0], []):
+        sampler = Sampler(present, 3, context, drawn=len(context), uncounted=frozenset({0}))
+        logits = mx.array([2.0, 1.0, -9.0])
+        assert [token_id(sampler(logits)) for _ in range(4 - len(context))] == [0, 1, 0, 0][len(context) :]
 
 
 def drawn(sampling: Sampling, logits: mx.array, count: int, context: list[int]) -> list[int]:

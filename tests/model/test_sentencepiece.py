@@ -43,14 +43,23 @@ def field(number: int, value: int | float | bytes) -> bytes:
             return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def stored(pieces: Iterable[tuple[str, float, int]], algorithm: int = 2, **normalizer: int | bytes) -> bytes:
-    """What sentencepiece would store; of the normaliser, its fields by number."""
+def stored(
+    pieces: Iterable[tuple[str, float, int]],
+    algorithm: int | bytes = 2,
+    trained: bytes = b"",
+    **normalizer: int | bytes,
+) -> bytes:
+    """What sentencepiece would store; of the normaliser, its fields by number; `trained`: more of the trainer's."""
     listed = [
         field(1, field(1, token.encode()) + field(2, score) + (field(3, kind) if kind != NORMAL else b""))
         for token, score, kind in pieces
     ]
     rules = b"".join(field(int(number.removeprefix("field_")), value) for number, value in normalizer.items())
-    return b"".join(listed) + field(2, field(3, algorithm) + field(35, 1)) + field(3, field(1, b"identity") + rules)
+    return (
+        b"".join(listed)
+        + field(2, field(3, algorithm) + field(35, 1) + trained)
+        + field(3, field(1, b"identity") + rules)
+    )
 
 
 def vocabulary() -> list[tuple[str, float, int]]:
@@ -128,11 +137,20 @@ def test_spaces_are_left_as_they_are_only_where_the_file_says_so(tmp_path: Path,
     trimmed = Tokenizer.from_folder(written(tmp_path / "trimmed", stored(vocabulary())))
     assert trimmed.encode("  the   and ") == tokenizer.encode("the and")
     assert tokenizer.decode(tokenizer.encode("  the   and ")) == "  the   and "
+    assert trimmed.decode(trimmed.encode(" \n\nthe\tand\n ")) == "\n\nthe\tand\n"  # spaces, and nothing else
 
 
 def test_what_is_no_such_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not byte-pair encoding"):
         Tokenizer.from_folder(written(tmp_path / "unigram", stored(vocabulary(), algorithm=1)))
+    with pytest.raises(ModelError, match="with ▁ before words"):
+        Tokenizer.from_folder(written(tmp_path / "suffixed", stored(vocabulary(), trained=field(24, 1))))
+    for wrong in (
+        stored(vocabulary(), algorithm=b"BPE"),
+        *(stored(vocabulary(), **{f"field_{number}": value}) for number, value in ((2, 1), (3, b"yes"), (4, b"yes"))),
+    ):
+        with pytest.raises(ModelError, match="is damaged"):
+            Tokenizer.from_folder(written(tmp_path / "wrong", wrong))
     whole = stored(vocabulary()[:5])
     for end in range(1, len(whole), 3):
         folder = written(tmp_path / "cut", whole[:end])
