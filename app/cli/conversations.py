@@ -11,6 +11,7 @@ import typer
 
 from app import kept
 from app.carrying.tale import Branches, Format, Tale
+from app.chat.failures import explaining
 from app.chat.store import Conversation, Store
 from app.chat.text import one_line, visible
 from app.cli.shared import Progress, named, opened, settings_in_force, tell
@@ -146,6 +147,9 @@ def export(
             from app.exporting import export_folder
 
             folder = export_folder(settings) if settings.export_folder else Path()
+        else:
+            with explaining(folder):
+                folder.mkdir(parents=True, exist_ok=True)
         with Progress("Exporting") as progress:
             written = export(store, chosen, folder, format or settings.export_format, branches, progress)
     if as_json:
@@ -182,7 +186,7 @@ def _list(conversations: Sequence[Conversation], as_json: bool) -> None:
 
 def bring_in(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="PATH...", help="What Quietly, ChatGPT or LM Studio exported: files, folders."),
     ],
     as_json: _AsJson = False,
@@ -191,9 +195,11 @@ def bring_in(
     from app.carrying import take_in
     from app.words import imported
 
+    if not all(files):
+        raise QuietlyError("An empty name is no file: name what is to be imported.")
     refused: list[QuietlyError] = []
     with opened() as store, Progress("Importing") as progress:
-        taken = take_in(store, _tales(files, refused), progress)
+        taken = take_in(store, _tales([*map(Path, files)], refused), progress)
     if as_json:
         print(msgspec.json.encode(taken).decode())
     elif taken.added or taken.already or not refused:

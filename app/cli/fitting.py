@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from app.chat.text import visible
-from app.cli.shared import opened, print_json, settings_in_force, tell_whom_it_spoke_to
+from app.cli.shared import opened, print_json, settings_in_force, tell, tell_whom_it_spoke_to
 from app.errors import QuietlyError
 from app.home import expanded
 from app.words import no_limit, size
@@ -38,8 +38,9 @@ def fit(
     if kv_bits not in (None, 4, 8):
         raise QuietlyError(f"Keys and values are kept in 4 or 8 bits, not {kv_bits}: choose one of these.")
     machine = this_machine()
-    context = context or settings_in_force().generation.context
-    judged = _judged(model, machine, context, cast("KvBits | None", kv_bits))
+    judged = _judged(model, machine, context or settings_in_force().generation.context, cast("KvBits | None", kv_bits))
+    if context is not None and judged.context < context:
+        tell(f"It holds {judged.context:,} tokens at most: these figures are for so many.")
     if as_json:
         print_json(_figures(judged, machine))
     else:

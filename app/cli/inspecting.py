@@ -83,7 +83,8 @@ def tokens(
     tokenizer = open_tokenizer(path, name)
     pieces, compared = spell(tokenizer, text), split_words(words or "")
     if near is not None and near > len(pieces):
-        raise QuietlyError(f"The text has {len(pieces)} tokens, so there is no token {near}: name one of them.")
+        count = "1 token" if len(pieces) == 1 else f"{len(pieces)} tokens"
+        raise QuietlyError(f"The text has {count}, so there is no token {near}: name one of them.")
     chosen = None if near is None else pieces[near - 1]
     found = _rows_of(
         path, pieces, [spell_word(tokenizer, word) for word in compared], chosen, needed=bool(near or compared)

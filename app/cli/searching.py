@@ -23,19 +23,20 @@ def search(
     """Search the Hub for models that run here. Without words nobody is asked: the catalogue is listed."""
     from app.library.hub import search as search_hub
 
+    wanted = " ".join(words or []).strip()
     try:
-        found = asyncio.run(search_hub(" ".join(words), most)) if words else _catalogue()
+        found = asyncio.run(search_hub(wanted, most)) if wanted else _catalogue()
     finally:
-        if words:
+        if wanted:
             tell_whom_it_spoke_to()
     if as_json:
         print_json([_fields(one) for one in found])
         return
     for one in found:
         print(_line(one))
-    if words and not found:
+    if wanted and not found:
         tell("The Hub has nothing by these words that runs here: try fewer of them.")
-    if not words:
+    if not wanted:
         _tell_what_waits()
 
 

@@ -43,7 +43,7 @@ def settings(
     print(visible(f"\nThe file is {paths().settings}"))
 
 
-@settings_app.command("set")
+@settings_app.command("set", context_settings={"ignore_unknown_options": True})  # a value may be negative
 def put(
     name: _Name,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Switches take on or off.")],
@@ -91,9 +91,10 @@ def _sources() -> dict[str, Source]:
 
 
 def _told(field: Field, value: object) -> str:
-    """A value in one line, as it can be set again."""
+    """A value in one line, as it can be set again unless there is more of it."""
     if value is None or value == "":
         return _NOT_SET
     if field.kind == "choice":
         return str(value)
-    return one_line(shown(field, value) if field.kind != "integer" else str(value), _VALUE_CELLS)
+    told = shown(field, value) if field.kind != "integer" else str(value)
+    return one_line(told, _VALUE_CELLS) + (" …" if "\n" in told.strip() else "")

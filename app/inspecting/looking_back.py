@@ -96,7 +96,8 @@ class Attention:
 
     def sections(self, tokens: int) -> list[Section]:
         config = self._config
-        heads = f"{config.num_attention_heads} query heads, {config.num_key_value_heads} KV heads of {config.head_dim}"
+        read = "head" if config.num_key_value_heads == 1 else "heads"
+        heads = f"{config.num_attention_heads} query heads, {config.num_key_value_heads} KV {read} of {config.head_dim}"
         return [
             Section(
                 "Attention",

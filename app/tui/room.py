@@ -176,6 +176,8 @@ class Room:
         filled = bool(self.branch)
         temporary = self.temporary if record is None else self.stores.is_temporary(record.id)
         self.screen.query_one("#title", Static).update(telling.title(record, temporary, self._is_tuned))
+        if not filled and self.transcript.has_focus:
+            self.area.composer.focus()  # else nobody would have it once the transcript is gone
         self.transcript.display = filled
         self.screen.query_one("#welcome", Static).display = not filled
         self.show_welcome()
@@ -183,7 +185,7 @@ class Room:
     def show_welcome(self) -> None:
         welcome = self.screen.query_one("#welcome", Static)
         if welcome.display:
-            welcome.update(telling.welcome(self.shelf.chosen, self.looked, self.temporary))
+            welcome.update(telling.welcome(self.shelf, self.looked, self.temporary))
 
     def tell_conversations(self) -> None:
         self.screen.query_one(Sidebar).show_conversations(self.rows(), self.current)

@@ -212,13 +212,16 @@ def _used(answer: Message | None) -> int | None:
 # --- the empty page ---------------------------------------------------------------------------------------
 
 
-def welcome(model: "InstalledModel | None", looked: bool, temporary: bool = False) -> Content:
+def welcome(shelf: "Shelf", looked: bool, temporary: bool = False) -> Content:
     """What stands where nothing has been said yet."""
+    model = shelf.chosen
     if model is not None and model.source == "demonstration":
+        alone = all(other.source == "demonstration" for other in shelf.models)
+        more = "/add brings the starter, which knows more." if alone else "Those that are no demonstrations know more."
         answering = Content.assemble(
             (one_line(model.name, 40), "bold"),
             ", a demonstration, answers here:\ntiny, and at home in a kitchen garden alone.\n"
-            "Ctrl+O leads to others, built otherwise.\n/add brings the starter, which knows more.",
+            f"Ctrl+O leads to others, built otherwise.\n{more}",
         )
     elif model is not None:
         answering = Content.assemble((one_line(model.name, 40), "bold"), " answers here, on this machine.")

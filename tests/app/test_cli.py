@@ -186,6 +186,8 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path)
         (["import", "nowhere.json"], "nowhere.json"),
         (["settings", "set", "themes", "nord"], "did you mean theme?"),
         (["settings", "set", "backups", "many"], "whole number"),
+        (["settings", "set", "backups", "-1"], "whole number"),
+        (["import", ""], "no file"),
         (["settings", "unset", "colour"], "no setting"),
         (["delete"], "--everything"),
         (["delete", "7", "--yes"], "7"),
@@ -255,6 +257,7 @@ def test_fit_is_told_of_what_is_here_in_the_catalogue_and_in_a_file(quietly, tin
     packed = json.loads(quietly("models", "fit", "qwen2.5 7b", "--context", "4096", "--kv-bits", "8", "--json").stdout)
     assert packed["kv"] < 0.6 * offered["kv"]
     assert json.loads(quietly("models", "fit", f"{tiny}/config.json", "--json").stdout)["verdict"] == "fits"
+    assert "It holds 4,096 tokens at most" in quietly("models", "fit", tiny, "--context", "9000").stderr
     for arguments, says in ((("nothing",), "no model"), ((tiny, "--kv-bits", "3"), "4 or 8 bits, not 3")):
         refused = quietly("models", "fit", *arguments)
         assert refused.returncode == 1 and says in refused.stderr and "Traceback" not in refused.stderr
@@ -313,7 +316,8 @@ def test_on_a_terminal_what_was_found_is_bold(quietly, told, tmp_path):
 
 
 def test_several_are_exported_and_come_back_once(quietly, told, tmp_path, places):
-    done = quietly("export", str(told[0]), str(told[2]), str(told[0]), "--format", "json", "-o", str(tmp_path))
+    numbers = str(told[0]), str(told[2]), str(told[0])
+    done = quietly("export", *numbers, "--format", "json", "-o", str(tmp_path / "made" / "for this"))
     files = [Path(line) for line in done.stdout.splitlines()]
     assert [file.suffix for file in files] == [".json"] * 2
     assert quietly("import", *map(str, files)).stdout == "Nothing new was imported; 2 were here already.\n"
@@ -343,6 +347,10 @@ def test_a_file_that_is_no_export_does_not_keep_the_others_out(quietly, told, tm
 def test_what_is_set_is_said_with_where_it_comes_from(quietly, places, monkeypatch):
     assert quietly("settings", "set", "theme", "nord").stdout == "theme is nord\n"
     assert quietly("settings", "set", "generation.top_p", "0.5").returncode == 0
+    assert quietly("settings", "set", "generation.presence_penalty", "-1").stdout.endswith(" is -1\n")
+    assert quietly("settings", "unset", "generation.presence_penalty").returncode == 0
+    assert quietly("settings", "set", "system_prompt", "Be kind.\nBe brief.").stdout.endswith(" is Be kind. …\n")
+    assert quietly("settings", "unset", "system_prompt").returncode == 0
     monkeypatch.setenv("QUIETLY_BACKUPS", "3")
     rows = json.loads(quietly("settings", "--json").stdout)
     assert rows["theme"] == {"value": "nord", "from": "file"}

@@ -247,6 +247,7 @@ class Writing:
                 room.show_page()
             else:
                 room.append(asked.question, asked.answer)
+            room.transcript.set_current(None)  # from here on the latest is meant, not what was marked before
             self.keep()
         composer = room.area.composer
         if text.strip():

@@ -46,7 +46,7 @@ class Tally(Static):
         padding: 0 2;
         color: $text-muted;
         text-align: right;
-        &.-warning { color: $text-warning; text-align: left; }
+        &.-warning { color: $text-warning; text-align: left; max-height: 4; }
         &:ansi { text-style: dim; }
         &:ansi.-warning { text-style: bold; }
     }

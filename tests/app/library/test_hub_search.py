@@ -446,10 +446,11 @@ def test_the_shell_says_when_there_is_no_way(nobody: str) -> None:
     assert (done.returncode, done.stdout) == (1, "") and "cannot be reached" in done.stderr
 
 
+@pytest.mark.parametrize("words", [None, [""], [" ", "\t"]])
 def test_without_words_the_shell_lists_the_catalogue_and_asks_nobody(
-    hub: Hub, capsys: pytest.CaptureFixture[str]
+    hub: Hub, capsys: pytest.CaptureFixture[str], words: list[str] | None
 ) -> None:
-    searching.search(None)
+    searching.search(words)
     said = capsys.readouterr()
     assert said.out.startswith("starter") and "mlx-community/Qwen3-8B-4bit" in said.out
     assert "RWKV-4" in said.err and "is not offered" in said.err

@@ -36,6 +36,13 @@ async def test_one_is_tried_from_the_first_page_and_stays_chosen(opened: Opener)
         assert window.app.shelf.chosen == DEMONSTRATION and not window.app.shelf.only_demonstrated
 
 
+async def test_beside_the_starter_it_is_not_said_that_one_has_to_be_brought(opened: Opener) -> None:
+    async with opened(FakeLibrary(STARTER, DEMONSTRATION)) as window:
+        await window.command("/model demo-llama")
+        await window.until(lambda: "demo-llama, a demonstration, answers here" in window.page)
+        assert "Ctrl+O leads to others" in window.page and "/add brings" not in window.page
+
+
 async def test_beside_another_model_they_stand_last_under_their_name_and_are_not_deleted(opened: Opener) -> None:
     async with opened(FakeLibrary(STARTER, DEMONSTRATION, OTHER), size=(120, 40)) as window:
         await window.until(lambda: "starter answers here" in window.page)

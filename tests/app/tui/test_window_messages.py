@@ -47,6 +47,31 @@ async def next_turn(window: Window, *keys: str) -> None:
     await window.until(lambda: len(window.pool.turns) > turns)
 
 
+async def test_what_was_marked_is_not_meant_any_more_once_something_is_asked(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await asked(window, "One?", "Once.")
+        await to_messages(window)
+        await window.pilot.press("ctrl+t")
+        await asked(window, "Two?", "Twice.")
+        turns = len(window.pool.turns)
+        await window.command("/again")
+        await window.until(lambda: len(window.pool.turns) > turns)
+        await answered(window, "Two times.")
+        assert said(store) == ["One?", "Once.", "Two?", "Two times."]
+
+
+async def test_a_page_that_is_emptied_leaves_the_keyboard_to_the_composer(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await asked(window, "One?", "Once.")
+        await to_messages(window)
+        await window.pilot.press("k", "D")
+        await window.until(lambda: not window.app.chat.room.branch)
+        assert window.composer.has_focus
+        await window.command("/undo")
+        await window.until(lambda: "Once." in window.page)
+        assert window.composer.has_focus and said(store) == ["One?", "Once."]
+
+
 async def test_a_question_is_edited_and_resent_as_a_branch(opened: Opener, store: Store) -> None:
     async with opened() as window:
         await asked(window, "Capital of France", "Paris.")
