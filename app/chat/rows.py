@@ -61,7 +61,9 @@ def conversation(connection: sqlite3.Connection, identity: int) -> Conversation:
     known = 0 < identity < 1 << 63  # SQLite has no other ids
     found = conversations(connection, "WHERE id = ?", (identity,)) if known else []
     if not found:
-        raise QuietlyError(f"Conversation {identity} is gone, perhaps deleted in another window; start a new one.")
+        raise QuietlyError(
+            f"Conversation {identity} is not here, perhaps deleted in another window; choose or start another one."
+        )
     return found[0]
 
 

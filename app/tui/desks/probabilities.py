@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from app.tui.desks.messages import Messages
     from app.tui.screens.probabilities import Choice, Panel
 
+_A_MOMENT = 0.5
+"""Seconds after which it is said that the answer is being read: sooner the panel says it itself."""
+
 
 class Probabilities:
     """The way to the panel and back."""
@@ -35,16 +38,18 @@ class Probabilities:
         model = self._writer_of(message)
         if model is None:
             return
-        room.say("Reading the answer again …")
         in_place(room.app, "probabilities", partial(self._read, message, model))
 
     async def _read(self, message: Message, model: "InstalledModel") -> None:
         room = self._room
+        busy = room.screen.set_timer(_A_MOMENT, lambda: room.say("Reading the answer again …"))
         try:
             pieces = await room.conductor.pieces(message, model)
         except QuietlyError as error:
             room.say(str(error), wrong=True)
             return
+        finally:
+            busy.stop()
         # Whoever has gone on to something else meanwhile is not interrupted.
         if room.screen.is_active and room.message(message.id) is not None:
             self._show(message, model, pieces)

@@ -121,7 +121,7 @@ def test_an_export_that_is_given_up_leaves_whole_files(store: Store, tmp_path: P
 
 
 def test_a_conversation_that_is_gone_cannot_be_exported(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(QuietlyError, match="Conversation 7 is gone"):
+    with pytest.raises(QuietlyError, match="Conversation 7 is not here"):
         export(store, [7], tmp_path)
 
 

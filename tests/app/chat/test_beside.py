@@ -36,7 +36,7 @@ def test_a_pin_stays_and_does_not_count_as_speaking(store: Store) -> None:
     assert [(one.id, one.pinned) for one in store.conversations()] == [(second.id, False), (first.id, True)]
     store.pin(first.id, False)
     assert not store.conversation(first.id).pinned
-    with pytest.raises(QuietlyError, match="is gone"):
+    with pytest.raises(QuietlyError, match="is not here"):
         store.pin(99, True)
 
 
@@ -62,7 +62,7 @@ def test_every_page_has_a_draft_of_its_own(database: Path) -> None:
 
 
 def test_a_draft_needs_its_conversation(store: Store) -> None:
-    with pytest.raises(QuietlyError, match="is gone"):
+    with pytest.raises(QuietlyError, match="is not here"):
         store.keep_draft(7, Draft("text"))
     store.keep_draft(7, Draft())
 

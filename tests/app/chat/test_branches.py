@@ -107,7 +107,7 @@ def test_a_deletion_is_undone_only_where_its_place_is(store: Store) -> None:
     with pytest.raises(QuietlyError, match=f"Message {question.id} is gone"):
         store.restore(removed)
     store.delete(question.conversation)
-    with pytest.raises(QuietlyError, match=f"Conversation {question.conversation} is gone"):
+    with pytest.raises(QuietlyError, match=f"Conversation {question.conversation} is not here"):
         store.restore(removed)
 
 

@@ -145,7 +145,7 @@ class Conversations(RuleBasedStateMachine):
     def restore(self) -> None:
         removed, conversation, head, part = self.undo.pop()
         if conversation not in self.heads:
-            with pytest.raises(QuietlyError, match="is gone"):
+            with pytest.raises(QuietlyError, match="is not here"):
                 self.store.restore(removed)
             return
         self.store.restore(removed)

@@ -37,7 +37,7 @@ async def test_it_opens_with_the_latest_and_goes_anywhere(talking: Opener, store
         assert listed.index("Lviv") < listed.index("Riga") and f"{first}: Where is Riga?, Today." in listed
         assert f"This is conversation {first}, “Where is Riga?”, with 2 messages." in await talk.hears(f"/open {first}")
         assert await talk.hears("/read 1") == "2. starter: In the north.\n"
-        assert "gone" in await talk.hears("/open 99")
+        assert "not here" in await talk.hears("/open 99")
         assert "new conversation" in await talk.hears("/new")
 
 

@@ -185,7 +185,7 @@ async def test_a_row_of_a_conversation_that_is_gone_says_so(
     async with opened() as window:
         store.delete(gone)
         post_from_sidebar(window, ask(gone))
-        await window.until(lambda: "is gone" in window.notices)
+        await window.until(lambda: "is not here" in window.notices)
         assert window.app.screen is window.app.chat
 
 
