@@ -112,7 +112,8 @@ def write(
 def load_session(
     path: Path, language_model: "LanguageModel", progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Session:
-    """The session that `Session.save` wrote, over the same model: it continues token for token.
+    """The session that `Session.save` wrote, over the same model: where that computes in the same type of number, it
+    continues token for token.
 
     `progress` is called with the layers that are there and all of them; the Cancelled that it may raise leaves the
     file as it is. ModelError("checkpoint") with the reason for a file that is damaged, of another model or of another

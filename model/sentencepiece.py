@@ -83,7 +83,7 @@ def _normalizers(spec: Mapping[int, list[_Value]]) -> list[dict[str, Any]]:
     if charsmap := _bytes(spec.get(2, [b""])[-1]):
         found.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()})
     if _number(spec, 4, 1):  # remove_extra_whitespaces
-        found.append({"type": "Replace", "pattern": {"Regex": "^ +| +$"}, "content": ""})  # spaces, and not line breaks
+        found.append({"type": "Replace", "pattern": {"Regex": r"\A +| +\z"}, "content": ""})  # spaces, no line breaks
         found.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
     return found
 
