@@ -98,10 +98,12 @@ def get(
     A licence that restricts what the model may be used for is told and asked about first. Whom it spoke to is said at
     the end, on standard error.
     """
+    from app.library.places.demonstration import demonstrations
     from app.library.starter import NAME
 
+    here = next((model.path for model in demonstrations() if model.name == name), None)
     try:
-        path = _bring_starter() if name == NAME else _agreed_download(name, revision, agree)
+        path = _bring_starter() if name == NAME else here or _agreed_download(name, revision, agree)
     finally:
         tell_whom_it_spoke_to()
     if as_json:

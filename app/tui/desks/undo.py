@@ -44,4 +44,5 @@ class Undo:
         store.restore(removed)
         self._pile.pop()
         then()
+        self._room.app.clear_notifications()  # that it was deleted is not true any more
         self._room.say(f"{what[:1].upper()}{what[1:]} is back.")

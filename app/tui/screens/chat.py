@@ -211,6 +211,9 @@ class ChatScreen(GuardedScreen[None]):
             if message is not None:
                 room.replace(message)
                 entry = room.entry(message)
+                finished = live.written.finished
+                if ended.status == "complete" and finished and not finished.completion_tokens and message.content:
+                    room.say("The model has nothing to add.")
             else:
                 entry = telling.ended_entry(live, ended.status, ended.note, room.place(live.message))
             room.transcript.finish(entry)

@@ -7,7 +7,7 @@ import pytest
 
 from app.assets import asset
 from app.chat.store import Store
-from app.cli.models import list_models
+from app.cli.models import get, list_models
 from app.errors import QuietlyError
 from app.library.local import find, installed
 from app.library.places.demonstration import demonstrations_folder
@@ -52,6 +52,12 @@ def test_the_list_calls_them_demonstrations(shipped: Path, others: None, capsys:
     assert ["demonstration" in line for line in lines] == [False, False, True, True]
     list_models(as_json=True)
     assert [one["source"] for one in json.loads(capsys.readouterr().out)][2:] == ["demonstration"] * 2
+
+
+def test_one_that_is_asked_for_is_here_already(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    get("demo-llama")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (f"{shipped / 'demo-llama'}\n", "Spoken to nobody.\n")
 
 
 def test_one_is_never_deleted_and_a_sentence_says_why(shipped: Path) -> None:

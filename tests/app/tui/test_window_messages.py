@@ -173,6 +173,17 @@ async def test_a_stopped_answer_goes_on_where_it_ended(opened: Opener, store: St
         assert "stopped" not in window.page
 
 
+async def test_an_answer_to_which_nothing_is_added_says_so(opened: Opener, store: Store) -> None:
+    async with opened() as window:
+        await asked(window, "Count", "one two")
+        await window.command("/continue")
+        await window.until(lambda: len(window.pool.turns) == 2)
+        window.pool.turns[1].restate()
+        window.pool.turns[1].finish()
+        await window.until(lambda: "nothing to add" in window.notices)
+        assert said(store) == ["Count", "one two"]
+
+
 async def test_an_answer_that_dies_while_it_is_continued_keeps_all_it_had(opened: Opener, store: Store) -> None:
     async with opened() as window:
         await asked(window, "Count", "one two", reason="length")
