@@ -20,7 +20,7 @@ import msgspec
 from app import connections
 from app.connections import Connection
 from app.ending import end
-from app.errors import QuietlyError
+from app.errors import QuietlyError, sendable
 from app.settings import paths, private_folder
 
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -152,10 +152,10 @@ def serve(
         try:
             work(say)
         except QuietlyError as error:
-            say(Failed(str(error).encode(errors="replace").decode()))  # names in it may be no Unicode
+            say(Failed(sendable(str(error))))
         except Exception as error:  # becomes a sentence; the rest is in the log
             sys.excepthook(type(error), error, error.__traceback__)
-            say(Failed(why(error)))
+            say(Failed(sendable(why(error))))
         sys.stdout.flush()
         os._exit(0)  # a library's threads may still wait on the network
 

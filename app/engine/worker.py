@@ -65,6 +65,7 @@ from app.engine.protocol import (
 from app.engine.sessions import Sessions
 from app.engine.warming import warm_up
 from app.engine.writer import Writer
+from app.errors import sendable
 from model.errors import ModelError
 
 if TYPE_CHECKING:
@@ -310,8 +311,7 @@ class Worker:
         if kind == "engine":
             log.error("request %s failed with %s\n%s", request.id, type(error).__name__, _where(error))
         self._cancelled.pop(request.id, None)
-        whole = sentence.encode(errors="replace").decode()  # names in it may be no Unicode, which could not be sent
-        self._send(Failed(request.id, kind, whole))
+        self._send(Failed(request.id, kind, sendable(sentence)))
         return kind
 
     # --- the MLX thread ---

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str]) -> None:
                 say(Word("x" * 1_000_000))
             case "sentence":
                 raise QuietlyError("No such thing: choose another.")
+            case "no Unicode":
+                raise QuietlyError("a\ud800b is no name: choose another.")
             case "error":
                 raise ValueError("inner")
             case "connection":

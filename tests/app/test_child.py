@@ -30,6 +30,8 @@ async def test_what_it_says_arrives_and_what_libraries_print_does_not(home: Path
 async def test_what_went_wrong_is_one_sentence(home: Path) -> None:
     with pytest.raises(QuietlyError, match=r"^No such thing: choose another\.$"):
         await heard("sentence")
+    with pytest.raises(QuietlyError, match=r"^a\?b is no name: choose another\.$"):
+        await heard("no Unicode")
     with pytest.raises(QuietlyError, match=r"^It broke \(inner\): mend it\.$"):
         await heard("error")
     assert "ValueError: inner" in (home / "logs/speaker.log").read_text()

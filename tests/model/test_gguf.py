@@ -40,10 +40,9 @@ def loaded(folder: Path, only: Collection[str] = (), rows: int | None = None) ->
     settings_of = json.loads((folder / "config.json").read_text()).get("quantization", {})
     result = {}
     for name, array in arrays.items():
-        module = name.rpartition(".")[0]
         if name.endswith((".scales", ".biases")) or (only and name not in only):
             continue
-        if name.endswith(".weight") and f"{module}.scales" in arrays:
+        if f"{(module := name.removesuffix('.weight'))}.scales" in arrays:
             scales, biases = (arrays[f"{module}.{part}"].astype(mx.float32) for part in ("scales", "biases"))
             form = settings_of.get(module, settings_of)
             array = mx.dequantize(array, scales, biases, group_size=form["group_size"], bits=form["bits"])
