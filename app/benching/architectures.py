@@ -123,12 +123,8 @@ def as_data(report: Report) -> dict[str, Any]:
 def _network(report: Report, entry: Entry) -> dict[str, Any]:
     prepared = entry.prepared
     told: dict[str, Any] = {
-        "name": entry.name,
+        **entry.as_data(),
         "parameters": prepared.parameters if prepared else None,
-        "version": prepared.version if prepared else None,
-        "device": prepared.device if prepared else None,
-        "configuration": dict(prepared.configuration) if prepared else {},
-        "ended": entry.ended or None,
         "paper_ratio": PAPER.get(entry.name),
     }
     parts: tuple[tuple[str, Thing, int], ...] = (

@@ -7,6 +7,7 @@ thing by thing, and what counts is the median. It knows neither processes nor ho
 import contextlib
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Any
 
 import msgspec
 
@@ -119,6 +120,17 @@ class Entry(msgspec.Struct):
 
     def figure(self, thing: Thing) -> Figure:
         return self.figures.get(thing, Figure())
+
+    def as_data(self) -> dict[str, Any]:
+        """Who it is, for programs."""
+        prepared = self.prepared
+        return {
+            "name": self.name,
+            "version": prepared.version if prepared else None,
+            "device": prepared.device if prepared else None,
+            "configuration": dict(prepared.configuration) if prepared else {},
+            "ended": self.ended or None,
+        }
 
     @property
     def memory(self) -> int | None:

@@ -175,12 +175,8 @@ def _network(entry: Entry, plan: Plan) -> dict[str, Any]:
     found, prepared = growth(entry, plan), entry.prepared
     fitted, last = found.exponent, found.last
     return {
-        "name": entry.name,
+        **entry.as_data(),
         "parameters": prepared.parameters if prepared else None,
-        "version": prepared.version if prepared else None,
-        "device": prepared.device if prepared else None,
-        "configuration": dict(prepared.configuration) if prepared else {},
-        "ended": entry.ended or None,
         "exponent": fitted.value if fitted else None,
         "exponent_error": fitted.error if fitted else None,
         "last_exponent": last.value if last else None,

@@ -270,13 +270,8 @@ def as_data(report: Report) -> dict[str, Any]:
 
 
 def _entry_as_data(report: Report, entry: Entry) -> dict[str, Any]:
-    prepared = entry.prepared
     return {
-        "name": entry.name,
-        "version": prepared.version if prepared else None,
-        "device": prepared.device if prepared else None,
-        "configuration": dict(prepared.configuration) if prepared else {},
-        "ended": entry.ended or None,
+        **entry.as_data(),
         "memory_bytes": entry.memory,
         "figures": [_figure_as_data(report, entry, measure) for group in groups(report) for measure in group.measures],
     }
