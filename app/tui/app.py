@@ -38,6 +38,7 @@ from app.errors import QuietlyError
 from app.settings import Paths, Settings, load_settings, paths, save_settings
 from app.shelf import Shelf
 from app.tui.actions import ACTIONS, keys_shown
+from app.tui.following import aside
 from app.tui.screens.chat import NARROW, SHORT, ChatScreen
 from app.tui.widgets.composer import ENTER_BREAKS
 
@@ -116,6 +117,7 @@ class QuietlyApp(App[None]):
         self._interrupted = 0.0
         self._erasing = False
         """Whether everything is being deleted, or is deleted already."""
+        self._copying = asyncio.Lock()
         self.theme = self.settings.theme
 
     @cached_property
@@ -152,7 +154,7 @@ class QuietlyApp(App[None]):
             gc.enable()
         for sentence in filter(None, [*self._notices, *self._use_keys()]):
             self.notify(sentence, severity="warning", timeout=20, markup=False)
-        self.run_worker(self._tidy(), exit_on_error=False)
+        aside(self, self._tidy)
 
     def on_chat_screen_heard(self, event: ChatScreen.Heard) -> None:
         from app.conducting.lives import AnswerEnded
@@ -193,9 +195,9 @@ class QuietlyApp(App[None]):
         before, self.settings = self.settings, settings
         self.theme = settings.theme
         if settings.backups != before.backups:
-            self.run_worker(self._back_up(), exit_on_error=False)
+            aside(self, self._back_up)
         if settings.keep_read != before.keep_read:
-            self.run_worker(self._sweep(), exit_on_error=False)
+            aside(self, self._sweep)
         for sentence in self._use_keys():
             self.notify(sentence, severity="warning", timeout=20, markup=False)
 
@@ -205,7 +207,7 @@ class QuietlyApp(App[None]):
 
         def saved(changes: "Changes | None") -> None:
             if changes:
-                self.run_worker(self._change(changes), exit_on_error=False)
+                aside(self, partial(self._change, changes))
 
         self.push_screen(SettingsScreen(self.settings), saved)
 
@@ -274,7 +276,7 @@ class QuietlyApp(App[None]):
         if theme.name != self.settings.theme:
             self.settings = replace(self.settings, theme=theme.name)
             keep = partial(save_settings, self._places.settings, {"theme": theme.name})
-            self.run_worker(asyncio.to_thread(keep), exit_on_error=False)
+            aside(self, partial(asyncio.to_thread, keep))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for action in ACTIONS:
@@ -297,21 +299,23 @@ class QuietlyApp(App[None]):
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy by the system's own program or by asking the terminal (OSC 52), whichever reaches the person first."""
-
-        def copy() -> None:
-            from app.tui import clipboard
-
-            def ask_terminal() -> None:
-                self.call_from_thread(super(QuietlyApp, self).copy_to_clipboard, text)
-
-            if clipboard.terminal_first():
-                ask_terminal()
-                clipboard.copy(text)
-            elif not clipboard.copy(text):
-                ask_terminal()
-
         self._clipboard = text
-        self.run_worker(copy, thread=True, exit_on_error=False)
+        aside(self, partial(self._copy, text))
+
+    async def _copy(self, text: str) -> None:
+        from app.tui import clipboard
+
+        async with self._copying:  # or a slow program would bring what was copied before over what was copied last
+            far = clipboard.terminal_first()
+            if far:
+                self._ask_terminal(text)
+            if not await asyncio.to_thread(clipboard.copy, text) and not far:
+                self._ask_terminal(text)
+
+    def _ask_terminal(self, text: str) -> None:
+        newest = self._clipboard
+        super().copy_to_clipboard(text)
+        self._clipboard = newest
 
     # --- the end ---
 

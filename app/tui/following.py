@@ -1,7 +1,8 @@
-"""Doing something slow for what is wanted now, where what is wanted changes with every key."""
+"""Doing something slow aside, also where what is wanted changes with every key."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from textual.dom import DOMNode
@@ -10,13 +11,18 @@ from textual.worker import Worker
 Wanted = TypeVar("Wanted")
 
 
-def in_place(node: DOMNode, group: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Worker[None]:
-    """Do `work` aside, in place of what was begun last in its `group`.
+Work = Callable[[], Coroutine[Any, Any, Any]]
+"""What is done aside: a function and not its coroutine, which nobody would await if it ended before it has begun."""
 
-    A function and not its coroutine: what is replaced before it has begun would be a coroutine that nobody awaits.
-    """
-    worker: Worker[None] = node.run_worker(work, group=group, exclusive=True, exit_on_error=False)
-    return worker
+
+def aside(node: DOMNode, work: Work, group: str = "default") -> Worker[Any]:
+    """Do `work` while the window goes on. It ends with `node`, a widget or the app."""
+    return node.run_worker(work, group=group, exit_on_error=False)
+
+
+def in_place(node: DOMNode, group: str, work: Work) -> Worker[Any]:
+    """Do `work` aside, in place of what was begun last in its `group`."""
+    return node.run_worker(work, group=group, exclusive=True, exit_on_error=False)
 
 
 class Following(Generic[Wanted]):
@@ -37,7 +43,7 @@ class Following(Generic[Wanted]):
     def _begin(self) -> None:
         if self._next:
             self._under_way = True
-            self._node.run_worker(self._run(self._next.pop()), exit_on_error=False)
+            aside(self._node, partial(self._run, self._next.pop()))
 
     async def _run(self, wanted: Wanted) -> None:
         try:

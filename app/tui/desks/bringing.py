@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app import words
 from app.chat.text import one_line
 from app.errors import QuietlyError
-from app.tui.following import in_place
+from app.tui.following import aside, in_place
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class Bringing:
         self._room.app.push_screen(QuantiseScreen(model), made)
 
     def _unload(self, model: "InstalledModel") -> None:
-        self._room.app.run_worker(self._room.conductor.unload(model.path), exit_on_error=False)
+        aside(self._room.app, partial(self._room.conductor.unload, model.path))
 
     # --- deleting ---
 
@@ -261,7 +261,7 @@ class Bringing:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                room.app.run_worker(remove(), exit_on_error=False)
+                aside(room.app, remove)
 
         async def remove() -> None:
             await room.conductor.unload(model.path)
@@ -272,7 +272,7 @@ class Bringing:
             finally:
                 self._models.look()
 
-        room.app.run_worker(ask(), exit_on_error=False)
+        aside(room.app, ask)
 
     def _forget(self, model: "InstalledModel") -> None:
         """Take a folder that was added by hand, and is no longer there, off the list."""
@@ -348,7 +348,7 @@ class Bringing:
             room.say(f"{one_line(name, _NAMED)} is here. Choose it from the list of models.")
             self._models.look()
 
-        room.app.run_worker(get(), exit_on_error=False)
+        aside(room.app, get)
 
     def _ask_to_agree(self, unagreed: "Unagreed", name: str) -> None:
         from app.tui.screens.asking import ask_to_agree
@@ -359,7 +359,7 @@ class Bringing:
             if yes:
                 self._get(repo, name, agreed=True)
             else:
-                room.app.run_worker(room.library.downloads.cancel(repo), exit_on_error=False)
+                aside(room.app, partial(room.library.downloads.cancel, repo))
 
         room.app.push_screen(ask_to_agree(one_line(name, _NAMED), unagreed.terms), answered)
 
@@ -372,7 +372,7 @@ class Bringing:
             room.say("The starter is here.")
             self._models.look()
 
-        room.app.run_worker(bring(), exit_on_error=False)
+        aside(room.app, bring)
 
     def _pause(self, repo: str) -> None:
         downloads = self._room.library.downloads
@@ -391,7 +391,7 @@ class Bringing:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                room.app.run_worker(cancel(), exit_on_error=False)
+                aside(room.app, cancel)
 
         async def cancel() -> None:
             if all(one.repo != repo for one in room.library.coming):
@@ -452,7 +452,7 @@ class Bringing:
 
         def named(typed: str | None) -> None:
             if typed is not None and typed.strip():
-                room.app.run_worker(add(typed.strip()), exit_on_error=False)
+                aside(room.app, partial(add, typed.strip()))
 
         async def add(typed: str) -> None:
             path = await asyncio.to_thread(room.library.folder, typed, room.shelf.folders)

@@ -11,6 +11,7 @@ from app.chat.store import Message
 from app.chat.text import one_line
 from app.conducting.lives import Live
 from app.errors import QuietlyError
+from app.tui.following import aside
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Comparing:
             self._models.pick("Who answers beside it?", name, partial(self._begin, question))
 
     def _begin(self, question: Message, model: "InstalledModel") -> None:
-        self._room.app.run_worker(self._side_by_side(question, model), group="answers", exit_on_error=False)
+        aside(self._room.app, partial(self._side_by_side, question, model), "answers")
 
     async def _side_by_side(self, question: Message, other: "InstalledModel") -> None:
         """Show the answer in view beside a new one by `other`; where there is none yet, the chosen model gives it."""

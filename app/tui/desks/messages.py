@@ -11,6 +11,7 @@ from app.chat.store import Message, Role
 from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.tui.actions import BY_ID
+from app.tui.following import aside
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Messages:
                 room.reread(answer.id if room.transcript.has_focus else None)
                 room.transcript.follow()
 
-        room.app.run_worker(begin(), group="answers", exit_on_error=False)
+        aside(room.app, begin, "answers")
 
     # --- the tree ---
 
@@ -271,7 +272,7 @@ class Messages:
 
         def chosen(id: str | None) -> None:
             if id is not None:
-                room.app.run_worker(room.screen.run_action(f"act('{id}')"), exit_on_error=False)
+                aside(room.app, partial(room.screen.run_action, f"act('{id}')"))
 
         room.app.push_screen(Menu("Your message" if message.role == "user" else "The answer", rows), chosen)
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from app import words
+from app.tui.following import aside
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Searching:
 
         def chosen(place: "Place | None") -> None:
             # Aside, and behind a look that is still ending.
-            room.app.run_worker(asyncio.to_thread(search.close), exit_on_error=False)
+            aside(room.app, partial(asyncio.to_thread, search.close))
             if place is not None:
                 room.guarded(partial(self.go_to, place))
 

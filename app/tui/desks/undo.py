@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.chat.store import Removed, Store
+from app.tui.following import aside
 from app.tui.room import Room
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Undo:
         if len(self._pile) > KEPT:
             _, of, oldest, _ = self._pile.pop(0)
             # Aside: it goes from the backups too.
-            self._room.app.run_worker(asyncio.to_thread(of.forget, oldest), exit_on_error=False)
+            aside(self._room.app, partial(asyncio.to_thread, of.forget, oldest))
         self._room.say(f"Deleted {what}. /undo brings it back while this window is open.")
 
     def undo(self) -> None:

@@ -6,6 +6,7 @@ composer over until it is sent or left.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.home import expanded
 from app.tui.actions import command
-from app.tui.following import in_place
+from app.tui.following import aside, in_place
 from app.tui.room import Room
 from app.tui.widgets.attachments import AttachmentRow
 
@@ -149,7 +150,7 @@ class Writing:
     def _keep_aside(self) -> None:
         self._keep_due = None
         self._wanted[self._page] = self._own_draft()
-        self._room.app.run_worker(self._keep_wanted(self._page), group="draft", exit_on_error=False)
+        aside(self._room.app, partial(self._keep_wanted, self._page), "draft")
 
     async def _keep_wanted(self, page: _Page) -> None:
         store, conversation = page
@@ -196,9 +197,7 @@ class Writing:
             return
         # Aside: the disk may take its time. Where it belongs is settled now.
         self._sending = True
-        room.app.run_worker(
-            self._send(text, model, edited, self._page, room.temporary, room.beginning), exit_on_error=False
-        )
+        aside(room.app, partial(self._send, text, model, edited, self._page, room.temporary, room.beginning))
 
     async def _send(
         self,
@@ -357,7 +356,7 @@ class Writing:
             finally:
                 self._reading.remove(page)
 
-        self._room.app.run_worker(read(), exit_on_error=False)
+        aside(self._room.app, read)
 
     def add(self, attachment: Attachment) -> None:
         """Let it go along with what is sent."""

@@ -7,7 +7,8 @@ network.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,12 +23,16 @@ from app import words
 from app.assets import asset
 from app.chat.text import one_line, visible
 from app.errors import QuietlyError
+from app.tui.following import aside
 from app.tui.screens.guarded import GuardedScreen
 
 if TYPE_CHECKING:
     from app.library.local import InstalledModel
     from app.shelf import Shelf
     from app.tui.library import Library, Offers, Recommended
+
+Way = Callable[[], Coroutine[Any, Any, Path]]
+"""One of the ways to a model; ends with its place."""
 
 
 class BeginScreen(GuardedScreen[str | None]):
@@ -83,7 +88,7 @@ class BeginScreen(GuardedScreen[str | None]):
     def on_mount(self) -> None:
         for hidden in ("#wrong", "#progress", "#demonstrations", "#try"):
             self.query_one(hidden).display = False
-        self.app.run_worker(self._look(), exit_on_error=False)
+        aside(self.app, self._look)
 
     async def _look(self) -> None:
         try:
@@ -146,7 +151,7 @@ class BeginScreen(GuardedScreen[str | None]):
         elif event.button.id == "download":
             self._ask_to_download()
         elif event.button.id == "bring":
-            self._start(self._bring())
+            self._start(self._bring)
         elif event.button.id == "try" and self._offers is not None:
             self.end(str(self._offers.demonstrations[0].path))
 
@@ -159,7 +164,7 @@ class BeginScreen(GuardedScreen[str | None]):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._start(self._download(model))
+                self._start(partial(self._download, model))
 
         self.app.push_screen(
             Confirm(
@@ -174,15 +179,15 @@ class BeginScreen(GuardedScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if self._work is None and event.value.strip():
-            self._start(self._add(event.value.strip()))
+            self._start(partial(self._add, event.value.strip()))
 
-    def _start(self, way: Coroutine[Any, Any, Path]) -> None:
+    def _start(self, way: Way) -> None:
         self.query_one("#wrong").display = False
-        self._work = self.app.run_worker(self._go(way), exit_on_error=False)
+        self._work = aside(self.app, partial(self._go, way))
 
-    async def _go(self, way: Coroutine[Any, Any, Path]) -> None:
+    async def _go(self, way: Way) -> None:
         try:
-            path = await way
+            path = await way()
         except QuietlyError as error:
             self._say_wrong(str(error))
         else:

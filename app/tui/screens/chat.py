@@ -9,6 +9,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -22,6 +23,7 @@ from app.errors import QuietlyError
 from app.shelf import Shelf
 from app.tui import telling
 from app.tui.actions import ACTIONS, BY_ID, bindings, command, shown
+from app.tui.following import aside
 from app.tui.room import Room
 from app.tui.screens.guarded import GuardedScreen
 from app.tui.widgets.composer import Command, Composer
@@ -295,7 +297,7 @@ class ChatScreen(GuardedScreen[None]):
 
     def do(self, id: str, argument: str = "") -> None:
         """Do what the table calls `id`, wherever the focus is."""
-        self.app.run_worker(self.action_act(id, argument), exit_on_error=False)
+        aside(self.app, partial(self.action_act, id, argument))
 
     def on_composer_submitted(self, event: Composer.Submitted) -> None:
         if (typed := command(event.text)) is not None:

@@ -18,7 +18,7 @@ from app.chat.text import visible
 from app.errors import QuietlyError
 from app.inspecting.apart import Reader
 from app.inspecting.rows import measure
-from app.tui.following import Following
+from app.tui.following import Following, aside
 from app.tui.screens.guarded import GuardedModal
 from app.tui.widgets.laid import Laid
 
@@ -57,7 +57,7 @@ class InspectScreen(GuardedModal[None]):
         self.query_one(Input).display = False
         self.query_one("#page").focus()
         self._say("Reading the model…")
-        self.run_worker(self._read(), exit_on_error=False)
+        aside(self, self._read)
 
     async def on_unmount(self) -> None:
         await self._reader.close()

@@ -29,6 +29,7 @@ from app.assets import asset
 from app.chat.text import one_line, visible
 from app.errors import QuietlyError
 from app.spelling import spelled
+from app.tui.following import aside
 from app.tui.markdown.rows import cells, chop
 from app.tui.screens.guarded import GuardedModal
 from app.tui.widgets.options import Options
@@ -464,7 +465,7 @@ class Probabilities(GuardedModal[Choice | None]):
             self._begin(position)
 
     def _begin(self, position: int) -> None:
-        self.run_worker(self._find(position), group="candidates", exit_on_error=False)
+        aside(self, partial(self._find, position), "candidates")
 
     async def _find(self, position: int) -> None:
         try:

@@ -13,6 +13,7 @@ from textual.widgets import ProgressBar, Static
 
 from app.assets import asset
 from app.errors import QuietlyError
+from app.tui.following import aside
 from app.tui.screens.guarded import GuardedModal
 
 Done = TypeVar("Done")
@@ -54,7 +55,7 @@ class ProgressScreen(GuardedModal[Done | QuietlyError | None], Generic[Done]):
 
     def on_mount(self) -> None:
         self.set_interval(1 / _PAINTS, self._paint)
-        self.app.run_worker(self._run(), exit_on_error=False)
+        aside(self.app, self._run)
 
     def on_unmount(self) -> None:
         self._given_up = True  # the window may be closing

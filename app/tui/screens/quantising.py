@@ -6,6 +6,7 @@ how it is quantised is told to it.
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -20,6 +21,7 @@ from app.assets import asset
 from app.chat.text import one_line, visible
 from app.errors import QuietlyError
 from app.quantising import Bits, Quantised, Step, figures, quantise, size_about
+from app.tui.following import aside
 from app.tui.screens.guarded import GuardedModal
 from app.tui.widgets.options import Options
 from app.words import size
@@ -102,7 +104,7 @@ class QuantiseScreen(GuardedModal[Path | None]):
         if not self._begun:
             self._begun = True
             bits, _ = _OFFERED[event.option_index]
-            self.run_worker(self._run(bits), exit_on_error=False)
+            aside(self, partial(self._run, bits))
 
     async def _run(self, bits: Bits) -> None:
         self._work = asyncio.current_task()
