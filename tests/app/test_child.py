@@ -11,6 +11,7 @@ from app.child import speaking
 from app.connections import Ledger
 from app.errors import QuietlyError
 from tests.app.speaker import Word
+from tests.waiting import PATIENCE
 
 MODULE = "tests.app.speaker"
 
@@ -77,7 +78,7 @@ async def test_it_ends_when_nobody_waits_for_it() -> None:
     assert child.stdout is not None and child.stdin is not None
     await child.stdout.readline()
     child.stdin.close()
-    assert await asyncio.wait_for(child.wait(), 10) == 1
+    assert await asyncio.wait_for(child.wait(), PATIENCE) == 1
 
 
 async def test_one_that_dies_in_the_middle_of_a_word_ended_early() -> None:

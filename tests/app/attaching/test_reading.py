@@ -15,6 +15,7 @@ from app.attaching import read
 from app.attaching.process import read_apart
 from app.attaching.reader import FULL, MOST
 from app.errors import QuietlyError
+from tests.waiting import until
 
 
 def pdf(*contents: bytes, encoded: bytes = b"") -> bytes:
@@ -151,8 +152,7 @@ async def test_cancelling_leaves_no_process(tmp_path: Path) -> None:
     path = tmp_path / "slow.pdf"
     path.write_bytes(pdf(*[page("words ") * 500] * 500))
     reading = asyncio.create_task(read_apart(path))
-    while not _children():
-        await asyncio.sleep(0.01)
+    await until(_children)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

@@ -18,6 +18,7 @@ from app.benching.llama_cpp import VARIABLE, LlamaCpp, llama_bench
 from app.benching.messages import Bandwidth, Decode, Prefill, Prepared, Restore, Sample, Thing, Turn, Unmeasured
 from app.errors import QuietlyError
 from app.library.local import InstalledModel
+from tests.waiting import PATIENCE
 
 ROW = {
     "build_commit": "0c1e570",
@@ -235,7 +236,7 @@ async def test_giving_up_ends_it(lasting: Path, model: InstalledModel) -> None:
         await asyncio.wait([measuring])
         await runner.close()
         assert measuring.cancelled()
-        assert await asyncio.wait_for(asyncio.to_thread(pipe.read), 20) == ""
+        assert await asyncio.wait_for(asyncio.to_thread(pipe.read), PATIENCE) == ""
 
 
 async def test_giving_up_while_it_begins_ends_it_too(

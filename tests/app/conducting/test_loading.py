@@ -1,7 +1,7 @@
 """Models are loaded ahead, wait for the answer that is being written, say so, and are let go of in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
@@ -12,6 +12,7 @@ from app.conducting.stores import Stores
 from app.conducting.turns import Conductor
 from app.settings import Settings
 from tests.app.tui.window import LARGER, STARTER, FakePool
+from tests.waiting import until
 
 
 class WatchfulPool(FakePool):
@@ -46,12 +47,6 @@ async def conductor(pool, tmp_path) -> AsyncIterator[Conductor]:
         conductor = Conductor(Stores(store), lambda: pool, lambda news: None, str, lambda: settings)
         yield conductor
         await conductor.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_model_that_is_to_be_loaded_while_another_answers_says_that_it_waits(conductor, pool):

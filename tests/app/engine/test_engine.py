@@ -14,6 +14,7 @@ from app.engine.pool import Pool
 from app.engine.protocol import ChatMessage, Delta, Progress, SamplingOptions
 from tests.app.engine.conftest import HELLO, LONG, end, events, long_conversation, only_engine, text
 from tests.checkpoints import random_checkpoint, speaking_checkpoint
+from tests.waiting import PATIENCE
 
 
 async def test_an_answer_comes_as_progress_text_and_what_it_took(pool, tiny):
@@ -124,7 +125,7 @@ async def test_an_engine_that_does_not_answer_is_killed(pool, tiny, monkeypatch)
 async def test_the_worker_ends_when_its_input_closes(places):
     engine = await Engine.start(places)
     engine._process.stdin.close()
-    assert await asyncio.wait_for(engine._process.wait(), 10) == 0
+    assert await asyncio.wait_for(engine._process.wait(), PATIENCE) == 0
 
 
 async def test_closing_the_pool_ends_every_process(places, tiny):
@@ -293,7 +294,7 @@ async def test_an_engine_that_talks_nonsense_is_ended(pool, tiny, tmp_path, monk
     (tmp_path / "sitecustomize.py").write_text("import os; os.write(1, bytes([255]) * (1 << 22))")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(EngineError, match=r"stopped unexpectedly \(by signal SIGKILL\)"):
-        await asyncio.wait_for(pool.load(tiny), 20)
+        await asyncio.wait_for(pool.load(tiny), PATIENCE)
 
 
 async def test_what_no_frame_can_hold_is_one_sentence(pool, tiny):

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from app.engine.protocol import ChatMessage, Delta, Generate, Keeping, Progress,
 from app.settings import Paths
 from tests.app.engine.conftest import HELLO, end, events, is_running, only_engine, text
 from tests.checkpoints import speaking_checkpoint
+from tests.waiting import PATIENCE, until
 
 READ = [ChatMessage("user", "many words, again and again. " * 10)]
 GREEDY = SamplingOptions(temperature=0)
@@ -50,12 +51,6 @@ async def one_answer(
         return seen, [*messages, said]
     finally:
         await pool.close()
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_conversation_goes_on_after_a_restart_without_being_read_again(places, tiny):
@@ -105,7 +100,7 @@ async def test_an_engine_that_nobody_hears_any_more_still_keeps_what_it_read(pla
         # As when the window is killed: the pipes close, both of them.
         engine._process._transport.get_pipe_transport(1).close()
         engine._process.stdin.close()
-    await asyncio.wait_for(engine._process.wait(), 10)
+    await asyncio.wait_for(engine._process.wait(), PATIENCE)
     assert [one.session for one in kept.kept(places.sessions)] == [HERE]
 
 

@@ -6,7 +6,7 @@ Real workers with real models; what the machine has and how time passes is told 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from app.engine.client import Engine, EngineError
 from app.engine.policy import Appraisal
 from app.engine.pool import Pool, room_of
 from tests.app.engine.conftest import HELLO, LONG, begun, end, events, is_running, only_engine, text
+from tests.waiting import PATIENCE, until
 
 GIB = 1024**3
 TOO_BIG = Appraisal(need=90 * GIB, refusal="It takes about 90 GiB: choose fewer bits.")
@@ -68,12 +69,6 @@ def started(monkeypatch) -> list[Engine]:
 
     monkeypatch.setattr(Engine, "start", note)
     return engines
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 # --- room -----------------------------------------------------------------------------------------------------------
@@ -185,7 +180,7 @@ async def test_a_cancelled_load_ends_its_process_at_once(pool, tiny, started):
     await until(lambda: bool(started))
     loading.cancel()
     await asyncio.wait([loading])
-    await asyncio.wait_for(started[0]._process.wait(), 1)
+    await asyncio.wait_for(started[0]._process.wait(), PATIENCE)
     assert not is_running(started[0].pid) and pool.warm() == ()
 
 

@@ -4,7 +4,6 @@ import asyncio
 import io
 import queue
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from model.weights.precision import Device
 from tests.app.engine.conftest import HELLO, begun, end, events, is_running, only_engine
 from tests.checkpoints import CHATML, speaking_checkpoint
 from tests.model.gguf_files import write_gguf
+from tests.waiting import PATIENCE, until
 
 NOT_NEEDED = {
     "mlx_lm": "for architectures that are not ours, and a second to import",
@@ -81,12 +81,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
 
     monkeypatch.setattr(Engine, "start", note)
     return engines
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_the_model_that_is_loaded_first_gets_the_engine_that_was_begun_ahead(pool, tiny, others, started):
@@ -165,7 +159,7 @@ class InThisProcess:
         self._worker.serve(io.BytesIO(protocol.frame(request)))
 
     def hear(self, kind: type[Reply]) -> Any:
-        while not isinstance(reply := self.replies.get(timeout=20), kind):
+        while not isinstance(reply := self.replies.get(timeout=PATIENCE), kind):
             assert not isinstance(reply, protocol.Failed), reply
         return reply
 

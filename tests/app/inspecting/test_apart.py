@@ -1,7 +1,6 @@
 """A process of its own looks into models: it answers in turn, is replaced when it fails, and goes with who asked."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from app.inspecting.figures import sections
 from app.inspecting.reader import LONGEST, Refused, Reply, Spelled, line_of
 from app.inspecting.reading import inspect
 from app.inspecting.vocabulary import Piece
+from tests.app.engine.conftest import is_running
+from tests.waiting import until
 
 
 @pytest_asyncio.fixture
@@ -22,15 +23,6 @@ async def reader(speaking: Path) -> AsyncIterator[Reader]:
     reader = Reader(str(speaking), ())
     yield reader
     await reader.close()
-
-
-async def gone(process: int) -> None:
-    while True:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return
-        await asyncio.sleep(0.01)
 
 
 async def test_what_it_tells_is_what_is_read_here(reader: Reader, speaking: Path) -> None:
@@ -78,7 +70,7 @@ async def test_who_gives_up_ends_it_and_the_next_answer_is_the_next_questions(re
     first = reader._process.pid
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
-    await gone(first)
+    await until(lambda: not is_running(first))
     assert (await reader.spell("c")).pieces[0].spelling == b"c"
 
 
@@ -94,4 +86,4 @@ async def test_it_goes_with_who_asked(reader: Reader) -> None:
     assert reader._process is not None
     process = reader._process.pid
     await reader.close()
-    await gone(process)
+    await until(lambda: not is_running(process))

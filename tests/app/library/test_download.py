@@ -19,6 +19,7 @@ from app.library.licences import Unagreed
 from tests.app.library.children import children
 from tests.app.library.hub import COMMIT, Hub
 from tests.app.library.tiny import FILES, FIRST, REPO, SECOND, TOTAL
+from tests.waiting import PATIENCE, until
 
 FOLDER = "home/data/models/models--someone--Tiny-4bit"
 
@@ -34,7 +35,7 @@ async def refusal(repo: str = REPO, models: Path | None = None, **more: str) -> 
 async def until_stalled(hub: Hub) -> "asyncio.Task[Path]":
     """A download that has got as far as it can."""
     task = asyncio.create_task(fetch(REPO))
-    assert await asyncio.to_thread(hub.stalled.wait, 20)
+    assert await asyncio.to_thread(hub.stalled.wait, PATIENCE)
     return task
 
 
@@ -67,7 +68,7 @@ async def test_a_licence_that_restricts_is_agreed_to_once_before_anything_is_fet
     assert not (tmp_path / FOLDER).exists()
     hub.stall_after = 1_000_000
     task = asyncio.create_task(fetch(REPO, agreed=True))
-    assert await asyncio.to_thread(hub.stalled.wait, 20)
+    assert await asyncio.to_thread(hub.stalled.wait, PATIENCE)
     await killed(task)
     hub.stall_after = None
     assert (await fetch(REPO)).is_dir(), "what was agreed to is gone on with, and what is here is there"
@@ -119,8 +120,7 @@ async def test_the_ledger_has_whom_the_download_spoke_to_and_how_much(hub: Hub, 
 async def test_a_download_that_is_killed_has_said_whom_it_spoke_to(hub: Hub, ledger: Ledger) -> None:
     hub.stall_after = 1_000_000
     task = await until_stalled(hub)
-    while sum(one.received or 0 for one in by_download(ledger)) < 1_000_000:
-        await asyncio.sleep(0.01)
+    await until(lambda: sum(one.received or 0 for one in by_download(ledger)) >= 1_000_000)
     await killed(task)
     assert by_download(ledger)[0].times >= 1
 
@@ -152,7 +152,7 @@ async def test_a_download_killed_in_the_middle_goes_on_where_it_was(hub: Hub, tm
 async def test_a_killed_process_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
     hub.stall_after = 1_000_000
     task = asyncio.create_task(refusal())
-    assert await asyncio.to_thread(hub.stalled.wait, 20)
+    assert await asyncio.to_thread(hub.stalled.wait, PATIENCE)
     for process in children():
         os.kill(process, signal.SIGKILL)
     assert "ended early" in await task

@@ -14,6 +14,7 @@ from app.library.downloads import Download, Downloads
 from app.library.local import installed
 from tests.app.library.hub import Hub
 from tests.app.library.tiny import FILES, REPO, SECOND, TOTAL
+from tests.waiting import PATIENCE
 
 OTHER = "someone/Other-4bit"
 
@@ -31,7 +32,7 @@ class Line:
 
     async def until(self, comes: Callable[[], bool]) -> None:
         """Wait for what a change brings."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not comes():
                 self.changed.clear()
                 await self.changed.wait()

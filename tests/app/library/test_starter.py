@@ -15,6 +15,7 @@ from app.connections import Connection, Ledger
 from app.errors import QuietlyError
 from app.library import starter
 from tests.app.library.hub import Hub, running
+from tests.waiting import PATIENCE
 
 
 def test_the_file_is_found_and_its_package_stays_unimported() -> None:
@@ -133,7 +134,7 @@ async def test_cancelling_ends_the_installer_and_what_it_started(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await asyncio.wait_for(ended, 5) == b""
+    assert await asyncio.wait_for(ended, PATIENCE) == b""
 
 
 def test_uv_serves_where_there_is_no_pip(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ from app.plain.program import Plain
 from app.plain.speaking import Voice
 from app.settings import Paths, Settings
 from tests.app.tui.window import LARGER, STARTER, FakePool, FakeTurn
-
-_PATIENCE = 500
+from tests.waiting import until
 
 
 class Typed:
@@ -49,13 +48,14 @@ class Talk:
 
     async def until(self, *wanted: str) -> str:
         """Wait until all of it has been said since this was last asked; returns what was."""
-        for _ in range(_PATIENCE):
-            said = self._out.getvalue()[self._read :]
-            if all(text in said for text in wanted):
-                self._read += len(said)
-                return said
-            await asyncio.sleep(0.01)
-        pytest.fail(f"{wanted} was never said; this was:\n{said}")
+        await until(lambda: all(text in self._unread for text in wanted), lambda: self._unread)
+        said = self._unread
+        self._read += len(said)
+        return said
+
+    @property
+    def _unread(self) -> str:
+        return self._out.getvalue()[self._read :]
 
     async def hears(self, line: str) -> str:
         """Type a line; what is said until the next one is waited for."""
@@ -67,8 +67,7 @@ class Talk:
         """Ask, and wait for the engine to be asked."""
         turns = len(self.pool.turns)
         self.typed.type(question)
-        while len(self.pool.turns) == turns:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(self.pool.turns) > turns)
         return self.pool.turns[-1]
 
     async def answered(self, question: str, answer: str) -> str:

@@ -7,6 +7,7 @@ from app.plain.listening import INTERRUPT
 from app.settings import Settings
 from tests.app.plain.conftest import Opener
 from tests.app.tui.window import STARTER, a_model, converse
+from tests.waiting import until
 
 
 async def test_an_answer_is_said_by_whole_words_as_it_comes(talking: Opener, store: Store) -> None:
@@ -79,10 +80,7 @@ async def test_ctrl_c_stops_the_answer_and_twice_at_the_prompt_quits(talking: Op
         talk.typed.type(INTERRUPT)
         await talk.until("Press Ctrl+C again", "You: ")
         talk.plain.interrupt()
-        for _ in range(500):
-            if talk.pool.closed:
-                break
-            await talk.until("")
+        await until(lambda: talk.pool.closed)
     answer = store.branch(store.latest().id)[1]
     assert (answer.content, answer.status) == ("Once upon a ", "stopped")
 

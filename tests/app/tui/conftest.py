@@ -1,9 +1,9 @@
 """A window over a real store, with engines and a library that the test plays."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import date
+from typing import Any
 
 import pytest
 from textual import _wait
@@ -14,10 +14,22 @@ from app.settings import Paths, Settings, paths
 from app.tui.app import QuietlyApp
 from app.tui.widgets.composer import Composer
 from tests.app.tui.window import LARGER, STARTER, FakeLibrary, FakePool
+from tests.waiting import until_shown
 
 # Textual's pilot takes the window to be done once it has hardly worked for 20 ms, at each key twice: half of what these
 # tests took. Half of that says as much; what is done aside is waited for by `until` in any case.
 _wait.SLEEP_GRANULARITY, _wait.SLEEP_IDLE = 0.01, 0.0005
+
+_post_mouse_events = Pilot._post_mouse_events
+
+
+async def _post_once_laid_out(pilot: Pilot[None], *arguments: Any, **options: Any) -> bool:
+    """Textual's pilot looks up where a widget is, waits for the layout, and then clicks where the widget was."""
+    await pilot.pause()
+    return await _post_mouse_events(pilot, *arguments, **options)
+
+
+Pilot._post_mouse_events = _post_once_laid_out  # type: ignore[assignment,method-assign]
 
 
 class Window:
@@ -28,12 +40,8 @@ class Window:
         self.store = app.store
 
     async def until(self, true: Callable[[], object]) -> None:
-        """Let the window work until something is true."""
-        for _ in range(1000):
-            if true():
-                return
-            await asyncio.sleep(0.01)
-        pytest.fail("what was waited for did not come")
+        """Let the window work until something is true and can be seen."""
+        await until_shown(self.pilot, true)
 
     async def ready(self) -> None:
         """Wait for the page and the models."""

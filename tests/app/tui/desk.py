@@ -1,11 +1,8 @@
 """A bare app with one screen open over it, for tests of screens that need no window around them."""
 
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import pytest
 from textual.app import App
-from textual.pilot import Pilot
 from textual.screen import Screen
 
 Opened = TypeVar("Opened", bound=Screen[Any])
@@ -28,12 +25,3 @@ class Desk(App[None], Generic[Opened]):
         """Everything on the screen, as text."""
         lines = self.screen._compositor.render_strips(self.size)
         return "\n".join("".join(segment.text for segment in line) for line in lines)
-
-
-async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
-    """Let the app work until something is true."""
-    for _ in range(1000):
-        if true():
-            return
-        await pilot.pause(0.01)
-    pytest.fail("what was waited for did not come")

@@ -1,7 +1,6 @@
 """The composer and what stands around it: keys as terminals send them, earlier prompts, commands, pastes."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +18,7 @@ from app.tui.widgets.attachments import AttachmentBar, AttachmentRow
 from app.tui.widgets.completion import Command, matching
 from app.tui.widgets.composer import LARGE, Composer
 from app.tui.widgets.composer_area import ComposerArea
+from tests.waiting import until
 
 COMMANDS = (
     Command("/help", "Keys and what they do"),
@@ -105,14 +105,6 @@ async def opened(size: tuple[int, int] = (60, 30)) -> AsyncIterator[Desk]:
         await until(lambda: desk.area.tally.is_attached)
         await pilot.pause()
         yield desk
-
-
-async def until(true: Callable[[], object]) -> None:
-    for _ in range(500):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("what was waited for did not come")
 
 
 # --- keys, by the bytes that terminals send for them ---

@@ -6,7 +6,7 @@ import pytest
 from textual.app import App
 
 from app.tui.following import Following
-from tests.app.tui.desk import until
+from tests.waiting import until_shown
 
 
 class Slow:
@@ -29,11 +29,11 @@ async def test_one_is_done_at_a_time_and_then_the_last_of_the_others(first: str)
     async with app.run_test() as pilot:
         following = Following(app, slow.do)
         following.want(first)
-        await until(pilot, lambda: slow.done)
+        await until_shown(pilot, lambda: slow.done)
         for wanted in "bcd":
             following.want(wanted)
         assert slow.done == [first]
         slow.go.set()
-        await until(pilot, lambda: slow.done == [first, "d"])
+        await until_shown(pilot, lambda: slow.done == [first, "d"])
         following.want("e")
-        await until(pilot, lambda: slow.done == [first, "d", "e"])
+        await until_shown(pilot, lambda: slow.done == [first, "d", "e"])

@@ -14,6 +14,7 @@ from app.engine.protocol import Candidate, SamplingOptions
 from app.errors import QuietlyError
 from app.spelling import spelled
 from app.tui.markdown.rows import cells
+from app.tui.screens import probabilities
 from app.tui.screens.probabilities import (
     Candidates,
     Choice,
@@ -25,6 +26,7 @@ from app.tui.screens.probabilities import (
     lay,
     percent,
 )
+from tests.waiting import until_shown
 
 PIECES = ("The", " capital", " of", " France", " is", " Paris", ".", "\n\n", "首都", "は", "東京", "")
 SIZES = [(60, 18), (100, 30), (200, 50)]
@@ -93,17 +95,9 @@ class Desk(App[None]):
         return next(line for line in self.page.split("\n") if text in line)
 
 
-async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
-    for _ in range(1000):
-        if true():
-            return
-        await pilot.pause()
-    pytest.fail("what was waited for did not come")
-
-
 async def found(pilot: Pilot[None]) -> None:
     """Wait until candidates are listed."""
-    await until(pilot, lambda: pilot.app.screen.query_one(Candidates).option_count)
+    await until_shown(pilot, lambda: pilot.app.screen.query_one(Candidates).option_count)
     await pilot.pause()
 
 
@@ -202,7 +196,7 @@ async def test_it_says_how_far_it_has_read_and_stays_usable() -> None:
     engine = Engine(held=True)
     app = Desk(engine)
     async with app.run_test(size=(60, 18)) as pilot:
-        await until(pilot, lambda: "reading 120 of 800" in app.page)
+        await until_shown(pilot, lambda: "reading 120 of 800" in app.page)
         await pilot.press("tab", "enter", "right")
         await pilot.pause()
         assert app.position == 1 and app.results == []
@@ -211,13 +205,18 @@ async def test_it_says_how_far_it_has_read_and_stays_usable() -> None:
         assert app.results == [None]
 
 
-async def test_moving_on_cancels_the_request_and_asks_only_where_the_cursor_rests() -> None:
+async def test_moving_on_cancels_the_request_and_asks_only_where_the_cursor_rests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     engine = Engine(held=True)
     app = Desk(engine)
     async with app.run_test(size=(60, 18)) as pilot:
-        await until(pilot, lambda: engine.asked == [0])
-        await pilot.press("right", "right", "right", "right")
-        await until(pilot, lambda: len(engine.asked) == 2)
+        await until_shown(pilot, lambda: engine.asked == [0])
+        with monkeypatch.context() as hurried:
+            hurried.setattr(probabilities, "PAUSE", 3600)  # however slow this machine is, the cursor does not rest
+            await pilot.press("right", "right", "right")
+        await pilot.press("right")
+        await until_shown(pilot, lambda: len(engine.asked) == 2)
         assert engine.asked == [0, 4] and engine.cancelled == [0]
         engine.go.set()
         await found(pilot)
@@ -227,9 +226,9 @@ async def test_leaving_cancels_the_request() -> None:
     engine = Engine(held=True)
     app = Desk(engine)
     async with app.run_test(size=(60, 18)) as pilot:
-        await until(pilot, lambda: engine.asked)
+        await until_shown(pilot, lambda: engine.asked)
         await pilot.press("escape")
-        await until(pilot, lambda: engine.cancelled == [0])
+        await until_shown(pilot, lambda: engine.cancelled == [0])
 
 
 async def test_a_place_that_is_known_is_not_asked_about_again() -> None:
@@ -258,7 +257,7 @@ async def test_what_cannot_be_done_is_said_inside_and_may_be_tried_again() -> No
     engine.failing[0] = QuietlyError("The model starter is gone\x1b[31m; choose another one.")
     app = Desk(engine)
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: "The model starter is gone[31m; choose another one." in app.page)
+        await until_shown(pilot, lambda: "The model starter is gone[31m; choose another one." in app.page)
         engine.failing.clear()
         await pilot.press("enter")
         await found(pilot)

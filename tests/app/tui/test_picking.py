@@ -1,6 +1,5 @@
 """Picking a file: typed, completed, walked to by keys and mouse, in folders of every kind."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 from app.errors import QuietlyError
 from app.tui.folders import entries, fitting
 from app.tui.screens.picking import PickFile
+from tests.waiting import until_shown
 
 NOTHING = Path("nothing was picked yet")
 
@@ -34,11 +34,7 @@ class Picker:
         self.picked: Path | None = NOTHING
 
     async def until(self, true: Callable[[], object]) -> None:
-        for _ in range(500):
-            if true():
-                return
-            await asyncio.sleep(0.01)
-        pytest.fail(f"what was waited for did not come: {self.line} {self.rows} {self.said}")
+        await until_shown(self.pilot, true)
 
     async def shows(self, *rows: str) -> None:
         await self.until(lambda: self.rows == list(rows))

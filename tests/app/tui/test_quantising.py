@@ -16,6 +16,7 @@ from app.tui.screens.quantising import QuantiseScreen
 from tests.app.tui.test_panels import HOSTILE, Desk, click
 from tests.app.tui.window import a_model
 from tests.checkpoints import speaking_checkpoint
+from tests.waiting import until
 
 MODEL = a_model(
     "Large-bf16",
@@ -169,10 +170,5 @@ async def test_closing_the_window_ends_it(tmp_path: Path, places: Paths) -> None
     app = Desk(QuantiseScreen(model))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("enter")
-        await pilot.pause()
-        assert list(places.models.glob(".*.quantising"))
-    for _ in range(1000):
-        if not list(places.models.iterdir()):
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("something stayed")
+        await until(lambda: list(places.models.glob(".*.quantising")))
+    await until(lambda: not list(places.models.iterdir()))

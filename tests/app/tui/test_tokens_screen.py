@@ -14,8 +14,9 @@ from app.engine.protocol import EmbeddingsFound, Neighbour, OneHot, Progress
 from app.errors import QuietlyError
 from app.settings import Paths
 from app.tui.screens.tokens import TokensScreen
-from tests.app.tui.desk import Desk, until
+from tests.app.tui.desk import Desk
 from tests.checkpoints import speaking_checkpoint
+from tests.waiting import until_shown
 
 SIZES = [(60, 18), (100, 30), (300, 80)]
 
@@ -88,31 +89,31 @@ async def test_each_token_has_its_id_its_bytes_and_its_norm(
             "2 ‹C3› 127 1.270 c3",
             "␣‹E6› 5 0.987",
         ):
-            await until(pilot, lambda wanted=wanted: wanted in " ".join(app.page.split()))
+            await until_shown(pilot, lambda wanted=wanted: wanted in " ".join(app.page.split()))
 
 
 async def test_the_rows_of_the_token_under_the_cursor_are_shown(engines: Engines, speaking: Model) -> None:
     app = desk(engines, speaking, "hello")
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "h, id 71" in app.page)
+        await until_shown(pilot, lambda: "h, id 71" in app.page)
         for wanted in ("[bold]‹001B›", "A one-hot vector times the matrix is the row", "32.2 KiB", "8,256", "128 B"):
             assert wanted in app.page, wanted
         await pilot.press("down")
-        await until(pilot, lambda: "e, id 68" in app.page)
+        await until_shown(pilot, lambda: "e, id 68" in app.page)
         await pilot.press("pagedown")
-        await until(pilot, lambda: "o, id 78" in app.page)
+        await until_shown(pilot, lambda: "o, id 78" in app.page)
         await pilot.press("up", "pageup")
-        await until(pilot, lambda: "h, id 71" in app.page)
+        await until_shown(pilot, lambda: "h, id 71" in app.page)
 
 
 async def test_words_are_compared(engines: Engines, speaking: Model) -> None:
     app = desk(engines, speaking)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("tab", "tab", *"king, queen, [red]")
-        await until(pilot, lambda: "[red]" in app.page and "0.250" in app.page)
+        await until_shown(pilot, lambda: "[red]" in app.page and "0.250" in app.page)
         assert app.page.count("0.250") == 3 and app.focused is app.opened.query_one("#words", Input)
         await pilot.press("tab", *"h")
-        await until(pilot, lambda: "h, id 71" in app.page)
+        await until_shown(pilot, lambda: "h, id 71" in app.page)
         assert app.page.count("0.250") == 3
 
 
@@ -121,12 +122,12 @@ async def test_while_an_engine_is_busy_only_the_last_question_waits(engines: Eng
     async with app.run_test(size=(100, 30)) as pilot:
         engines.go.clear()
         await pilot.press("h")
-        await until(pilot, lambda: "loading 43 %" in app.page)
+        await until_shown(pilot, lambda: "loading 43 %" in app.page)
         await pilot.press(*"ello there")
-        await until(pilot, lambda: "11 tokens in 11 characters" in app.page)
+        await until_shown(pilot, lambda: "11 tokens in 11 characters" in app.page)
         assert [len(ids) for ids, _ in engines.asked] == [1]
         engines.go.set()
-        await until(pilot, lambda: "norm" in app.page)
+        await until_shown(pilot, lambda: "norm" in app.page)
         assert [len(ids) for ids, _ in engines.asked] == [1, 11]
 
 
@@ -134,11 +135,11 @@ async def test_a_model_that_cannot_be_loaded_still_has_tokens(engines: Engines, 
     engines.refuses = "speaking is too big for this machine; choose a smaller one."
     app = desk(engines, speaking, "hé")
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: "too big for this machine" in app.page)
+        await until_shown(pilot, lambda: "too big for this machine" in app.page)
         assert "c3" in app.page and "norm" not in app.page
         engines.refuses = ""
         await pilot.press("end", "o")
-        await until(pilot, lambda: "norm" in app.page and "too big" not in app.page)
+        await until_shown(pilot, lambda: "norm" in app.page and "too big" not in app.page)
 
 
 async def test_a_model_without_a_tokenizer_is_one_sentence(engines: Engines, tmp_path: Path) -> None:
@@ -146,18 +147,18 @@ async def test_a_model_without_a_tokenizer_is_one_sentence(engines: Engines, tmp
     (tmp_path / "mute" / "config.json").write_text("{}")
     app = desk(engines, Model("mute", tmp_path / "mute"), "hello")
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: "mute has no tokenizer.json" in app.page)
+        await until_shown(pilot, lambda: "mute has no tokenizer.json" in app.page)
         assert engines.asked == []
 
 
 async def test_an_empty_line_shows_nothing(engines: Engines, speaking: Model) -> None:
     app = desk(engines, speaking, "h")
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: "h, id 71" in app.page)
+        await until_shown(pilot, lambda: "h, id 71" in app.page)
         await pilot.press("end", "backspace")
-        await until(pilot, lambda: "id 71" not in app.page and "tokens in" not in app.page)
+        await until_shown(pilot, lambda: "id 71" not in app.page and "tokens in" not in app.page)
         await pilot.press("h")
-        await until(pilot, lambda: "h, id 71" in app.page)
+        await until_shown(pilot, lambda: "h, id 71" in app.page)
 
 
 @pytest_asyncio.fixture
@@ -170,8 +171,8 @@ async def pool(places: Paths) -> AsyncIterator[Pool]:
 async def test_a_real_engine_answers_and_leaving_leaves_nothing(pool: Pool, speaking: Model) -> None:
     app = desk(pool, speaking, "hello")
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "A one-hot vector times the matrix is the row" in app.page)
+        await until_shown(pilot, lambda: "A one-hot vector times the matrix is the row" in app.page)
         assert "258 rows of 32 numbers" in " ".join(app.page.split())
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is not app.opened)
+        await until_shown(pilot, lambda: app.screen is not app.opened)
     assert app.opened._reader._process is None

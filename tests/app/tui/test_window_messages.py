@@ -1,5 +1,6 @@
 """What can be done with what was said: edit, answer again, continue, branch, delete, copy, quote, look into."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from app.tui.screens.menu import Menu
 from app.tui.screens.probabilities import Probabilities
 from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.window import LARGER, converse
+from tests.waiting import PATIENCE
 
 
 def branch_of(store: Store) -> list[Message]:
@@ -244,6 +246,26 @@ async def test_copying_gives_the_markdown_the_text_or_the_code(opened: Opener, m
         await window.pilot.press("C")
         await window.until(lambda: window.app.clipboard.startswith("Here is some:"))
         assert "print(1)" in window.app.clipboard and "```" not in window.app.clipboard
+
+
+async def test_what_is_copied_last_is_what_is_pasted_however_slow_the_clipboard_is(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, held = threading.Event(), list[str]()
+
+    def copy(text: str) -> bool:
+        assert text != "One" or free.wait(PATIENCE)
+        held.append(text)
+        return text == "Two"  # the terminal is asked for the other one
+
+    monkeypatch.setattr("app.tui.clipboard.copy", copy)
+    async with opened() as window:
+        window.app.copy_to_clipboard("One")
+        window.app.copy_to_clipboard("Two")
+        await window.pilot.pause()
+        free.set()
+        await window.until(lambda: len(held) == 2)
+        assert held == ["One", "Two"] and window.app.clipboard == "Two"
 
 
 async def test_a_quotation_goes_into_the_composer(opened: Opener) -> None:
