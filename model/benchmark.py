@@ -203,10 +203,9 @@ def packed_bits(network: Any) -> int | None:
 def _bytes_kept(session: Session) -> int | None:
     """Bytes of the keys and values that are held, without room to grow."""
     try:
-        _, arrays = session.dump()
+        return session.held()
     except ModelError:
         return None
-    return sum(array.nbytes for name, array in arrays.items() if name != "tokens")
 
 
 def bandwidth(size: int) -> Measured:

@@ -13,17 +13,18 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mlx.core as mx
 
 from model.cache import CacheOptions, KVQuantisation
 from model.errors import ModelError
+from model.prefix import shared_prefix
 from model.session import Cancelled, Session, SessionOptions
-from model.weights.safetensors import read_header
+from model.weights.safetensors import TensorInfo, read_header
 from model.weights.writing import safetensors_header, sync_folder
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ def load_session(
         if bits := json.loads(metadata["packed"]):
             arrays = dict(_unpack(arrays, bits))
         session.load(json.loads(metadata["layers"]), arrays, progress)
+        known = (mark.logits for mark in session.marks if mark.logits is not None)
+        if any(logits.ndim != 1 or logits.size < language_model.traits.vocabulary for logits in known):
+            raise ValueError("logits of another vocabulary")
     return session
 
 
@@ -144,21 +148,38 @@ class Glance:
 
     options: SessionOptions
     tokens: list[int]
+    marks: list[int]
+    """Points before its end that it can return to, where it cannot be rewound."""
+
+    def reaches(self, prompt: Sequence[int], rewinds: bool) -> int:
+        """How many of the prompt's first tokens it would not have to read; `rewinds`: whether to any point."""
+        shared = shared_prefix(self.tokens, prompt)
+        if rewinds or shared == len(self.tokens):
+            return shared
+        return max((mark for mark in self.marks if mark <= shared), default=0)
 
 
 def glance(path: Path, language_model: "LanguageModel") -> Glance | None:
     """What a session file holds, for whoever asks whether it is worth loading: nothing is verified yet. None where it
     certainly cannot be loaded over this model."""
     try:
-        info, metadata = read_header(path)["tokens"], _metadata(path)
+        header, metadata = read_header(path), _metadata(path)
         if (metadata["schema"], metadata["fingerprint"]) != (SCHEMA, language_model.traits.fingerprint):
             return None
+        options = _read_options(metadata["options"], language_model.options())
         with path.open("rb") as file:
-            file.seek(info.start)
-            tokens = memoryview(file.read(info.nbytes)).cast("i").tolist()
-        return Glance(_read_options(metadata["options"], language_model.options()), tokens)
+            tokens, marks = (_integers(file, header.get(name)) for name in ("tokens", "marks"))
+        return Glance(options, tokens, marks)
     except (OSError, ValueError, LookupError, TypeError, ModelError):
         return None
+
+
+def _integers(file: BinaryIO, info: TensorInfo | None) -> list[int]:
+    """What stands where `info` says; nothing where nothing does."""
+    if info is None:
+        return []
+    file.seek(info.start)
+    return memoryview(file.read(info.nbytes)).cast("i").tolist()
 
 
 def _stored_options(options: SessionOptions) -> dict[str, Any]:

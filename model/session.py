@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from model.allocation import CAPACITY_STEP, SNAPSHOT_BYTES, SNAPSHOTS
-from model.cache import CacheOptions, FullCache, LayerCache, RotatingCache, Snapshot, rewind
+from model.cache import CacheOptions, FullCache, LayerCache, RecurrentCache, RotatingCache, Snapshot, rewind
 from model.errors import ModelError
 from model.network import Network
 from model.prefix import shared_prefix
@@ -19,6 +19,9 @@ from model.sampling import token_id
 
 Progress = Callable[[int, int], None]
 """Called with tokens read and tokens to read."""
+
+_SAVED_MARKS = 2
+"""Points to return to that are saved: the last question and the end of the answer before it."""
 
 
 class Cancelled(Exception):
@@ -78,7 +81,7 @@ class Session:
         """Others with the same caches may take their place: what is held stays, and the new limits apply."""
         self.fingerprint = fingerprint
         self._network = network
-        self._caches: list[LayerCache] = network.make_cache(options.caches)
+        self._caches = self._fresh()
         self._tokens: list[int] = []
         self._unread: list[mx.array] = []
         """Tokens fed by `step` whose values nobody has looked at yet."""
@@ -268,7 +271,7 @@ class Session:
 
     def reset(self) -> None:
         """Hold nothing."""
-        self._caches = self._network.make_cache(self.options.caches)
+        self._caches = self._fresh()
         self._tokens, self._unread, self._marks = [], [], []
 
     # --- points to return to ---
@@ -282,7 +285,10 @@ class Session:
         if not any(layer.content is not None for layer in layers):
             return
         self._marks = [mark for mark in self._marks if mark.position != position]
-        self._marks.append(Mark(position, layers, logits))
+        self._remember(Mark(position, layers, logits))
+
+    def _remember(self, mark: Mark) -> None:
+        self._marks.append(mark)
         while len(self._marks) > self.options.snapshots or (
             sum(mark.nbytes for mark in self._marks) > self.options.snapshot_bytes
         ):
@@ -291,17 +297,33 @@ class Session:
     # --- keeping ---
 
     def dump(self) -> tuple[list[dict[str, int]], dict[str, mx.array]]:
-        """Numbers, a table a layer, and named arrays, from which `load` makes an equal session, but for its marks.
+        """Numbers, a table a layer, and named arrays, from which `load` makes an equal session.
 
+        Of its marks only the last few of a recurrent state: they are small, and it could not be rewound without them.
         ModelError("request") for an architecture whose caches cannot be saved.
         """
-        arrays = {"tokens": mx.array(self._known(), mx.int32)}
-        numbers = []
-        for index, cache in enumerate(self._caches):
-            layer, parts = cache.dump()
-            numbers.append(layer)
-            arrays |= {f"{index}.{name}": array for name, array in parts.items()}
+        numbers, arrays = _dumped(self._caches)
+        arrays["tokens"] = mx.array(self._known(), mx.int32)
+        recurrent = all(isinstance(cache, RecurrentCache) for cache in self._caches)
+        if saved := self._marks[-_SAVED_MARKS:] if recurrent else []:
+            arrays["marks"] = mx.array([mark.position for mark in saved], mx.int32)
+            for place, mark in enumerate(saved):
+                arrays |= {f"mark{place}.{name}": array for name, array in self._parts(mark).items()}
         return numbers, arrays
+
+    def held(self) -> int:
+        """Bytes that the present tokens take in the caches, without room to grow. ModelError as in `dump`."""
+        return sum(array.nbytes for array in _dumped(self._caches)[1].values())
+
+    def _parts(self, mark: Mark) -> dict[str, mx.array]:
+        caches = self._fresh()
+        for cache, layer in zip(caches, mark.layers, strict=True):
+            cache.restore(layer)
+        logits = {} if mark.logits is None else {"logits": mark.logits}
+        return _dumped(caches)[1] | logits
+
+    def _fresh(self) -> list[LayerCache]:
+        return self._network.make_cache(self.options.caches)
 
     def load(
         self, numbers: Sequence[Mapping[str, int]], arrays: Mapping[str, mx.array], progress: Progress = _ignore
@@ -312,17 +334,45 @@ class Session:
         do not fit; the session is of no use then.
         """
         for index, (cache, layer) in enumerate(zip(self._caches, numbers, strict=True)):
-            prefix = f"{index}."
-            cache.load(layer, {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)})
+            cache.load(layer, _under(f"{index}.", arrays))
             mx.eval(cache.state)  # now: what was packed, and unpacked, would pile up
             progress(index + 1, len(self._caches))
         tokens: Any = arrays["tokens"].tolist()
         if any(cache.offset != len(tokens) for cache in self._caches):
             raise ValueError("the layers do not hold the tokens")
         self._tokens = [int(token) for token in tokens]
+        positions: Any = arrays["marks"].tolist() if "marks" in arrays else []
+        for place, position in enumerate(positions):
+            if not 0 < position <= len(tokens):
+                raise ValueError("a point to return to that was never come to")
+            self._remember(self._loaded(position, _under(f"mark{place}.", arrays)))
+
+    def _loaded(self, position: int, arrays: Mapping[str, mx.array]) -> Mark:
+        caches = self._fresh()
+        for index, cache in enumerate(caches):
+            cache.load({"offset": position}, _under(f"{index}.", arrays))
+        logits = arrays.get("logits")
+        mx.eval([cache.state for cache in caches], logits if logits is not None else [])
+        return Mark(position, tuple(cache.snapshot() for cache in caches), logits)
 
     def save(self, path: Path, *, packing: int | None = None, progress: Progress = _ignore) -> None:
         """Write the session to `path`, whole or not at all, for `load_session`. See `model.saving.write`."""
         from model.saving import write
 
         write(path, self, packing=packing, progress=progress)
+
+
+def _dumped(caches: Sequence[LayerCache]) -> tuple[list[dict[str, int]], dict[str, mx.array]]:
+    """Numbers, a table a layer, and arrays, which are named by the layer first."""
+    numbers: list[dict[str, int]] = []
+    arrays: dict[str, mx.array] = {}
+    for index, cache in enumerate(caches):
+        layer, parts = cache.dump()
+        numbers.append(layer)
+        arrays |= {f"{index}.{name}": array for name, array in parts.items()}
+    return numbers, arrays
+
+
+def _under(prefix: str, arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
+    """Those whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -157,7 +157,7 @@ class Sessions:
         found = glance(file, self._model)
         if found is None or found.options.caches != options.caches:
             return None
-        gain = shared_prefix(found.tokens, prompt) - known
+        gain = found.reaches(prompt, held.session.takes_back) - known
         if gain <= len(found.tokens) // 4:  # it is restored as a whole, in a small part of the time that reading takes
             return None
 

@@ -124,9 +124,10 @@ def test_a_saved_state_of_another_shape_is_refused(
     session.prefill([1, 2, 3])
     numbers, arrays = session.dump()
     for name, array in arrays.items():
-        if name == "tokens":
+        if name in ("tokens", "marks"):
             continue
-        for changed in (array[(slice(0, 1),) * array.ndim][..., :1], mx.concatenate([array, array])):
+        less, more = array[(slice(0, 1),) * array.ndim][..., :1], mx.concatenate([array, array])
+        for changed in (less,) if name.endswith("logits") else (less, more):  # logits may have rows that are no tokens
             monkeypatch.setattr(
                 session, "dump", lambda name=name, changed=changed: (numbers, {**arrays, name: changed})
             )

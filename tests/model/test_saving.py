@@ -20,6 +20,7 @@ from tests.checkpoints import random_checkpoint
 
 README = Path(__file__).parents[2] / "README.md"
 PROMPT = [index * 7 % 96 for index in range(70)]
+ANSWER = (3, 1, 4)
 RECURRENT = {
     "rwkv4": ({"model_type": "rwkv"}, CacheOptions()),
     "rwkv7": ({"model_type": "rwkv7", "head_dim": 16}, CacheOptions()),
@@ -69,7 +70,7 @@ def test_a_session_resumes_in_another_process_token_for_token(tmp_path, kind):
     loaded = model.load(checkpoint(tmp_path / "model", kind))
     session = loaded.session_with(SessionOptions(256, caches=KINDS[kind][1]))
     session.prefill(PROMPT)
-    for token in (3, 1, 4):
+    for token in ANSWER:
         session.step(mx.array(token))
     session.save(tmp_path / "session")
     held = session.tokens
@@ -79,6 +80,30 @@ def test_a_session_resumes_in_another_process_token_for_token(tmp_path, kind):
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [held, expected]
+
+
+@pytest.mark.parametrize("kind", sorted(RECURRENT))
+def test_a_recurrent_state_that_was_saved_returns_to_the_last_question_and_to_the_answer_before_it(tmp_path, kind):
+    loaded = model.load(checkpoint(tmp_path / "model", kind))
+    session = loaded.session()
+    answered = [*PROMPT, *ANSWER]
+    question = [*answered, 9, 8, 7]
+    for prompt in (PROMPT, question):
+        logits = session.prefill(prompt)
+        for token in ANSWER:
+            session.step(mx.array(token))
+    session.save(tmp_path / "session")
+
+    def again(prompt: list[int]) -> tuple[mx.array, int]:
+        """What follows, and how many tokens were read for it."""
+        counted: list[int] = []
+        restored = model.load_session(tmp_path / "session", loaded)
+        return restored.prefill(prompt, lambda done, total: counted.append(total)), counted[-1]
+
+    regenerated, read = again(question)
+    assert read == 0 and mx.array_equal(regenerated, logits)
+    edited, read = again([*answered, 2, 3])
+    assert read == 2 and mx.allclose(edited, loaded.session().prefill([*answered, 2, 3]), atol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,22 @@ def test_after_a_restart_a_conversation_goes_on_where_it_was(loaded, folder):
     assert near(restored.step(mx.array(7)), fresh.step(mx.array(7)))
 
 
+def test_after_a_restart_a_recurrent_state_answers_again_without_reading_and_else_is_not_restored_in_vain(
+    tmp_path: Path, folder: Path
+) -> None:
+    recurrent = model.load(random_checkpoint(tmp_path / "model", model_type="rwkv7", head_dim=16))
+    before = engine(recurrent, folder)
+    session = before.session(FIRST, recurrent.options(), READ)
+    session.prefill(READ)
+    for token in (5, 6, 7):
+        session.step(mx.array(token))
+    settle(before)
+    assert read(engine(recurrent, folder), FIRST, READ) == len(READ)
+    assert read(engine(recurrent, folder), FIRST, [*READ, 5, 9, 9]) == len(READ)
+    elsewhere = engine(recurrent, folder).session(FIRST, recurrent.options(), [*READ[:-1], 9])
+    assert len(elsewhere) == 0
+
+
 def test_what_is_written_stays_as_exact_in_memory_as_it_was(loaded, folder):
     sessions = engine(loaded, folder)
     read(sessions, FIRST, READ)
