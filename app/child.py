@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,7 @@ import msgspec
 
 from app import connections
 from app.connections import Connection
-from app.ending import end
+from app.ending import end, gone
 from app.errors import QuietlyError, sendable
 from app.settings import paths, private_folder
 
@@ -98,7 +98,7 @@ async def talking(
                 f"{what} could not begin ({error.strerror}): close other programs, try again."
             ) from error
 
-    async def told() -> AsyncIterator[Said]:
+    async def told() -> AsyncGenerator[Said, None]:
         assert process.stdout is not None
         async for line in process.stdout:
             try:
@@ -120,11 +120,12 @@ async def talking(
         process.stdin.write(msgspec.json.encode(message) + b"\n")
 
     try:
-        yield Talk(told(), ask)
+        async with contextlib.aclosing(told()) as said:
+            yield Talk(said, ask)
     finally:
         if process.returncode is None:
             end(process)
-            await process.wait()
+            await gone(process)
 
 
 def serve(

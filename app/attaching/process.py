@@ -10,7 +10,7 @@ import msgspec
 
 from app.attaching.reader import FULL, Reply
 from app.chat.text import one_line, storable
-from app.ending import end
+from app.ending import end, gone
 from app.errors import QuietlyError
 from app.home import expanded
 
@@ -45,7 +45,7 @@ async def read_apart(path: Path, seconds: float = SECONDS) -> tuple[str, str]:
     finally:
         if process.returncode is None:
             end(process)
-            await process.wait()
+            await gone(process)
     match process.returncode:
         case 0:
             pass

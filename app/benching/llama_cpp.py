@@ -21,6 +21,7 @@ import msgspec
 from app.benching.messages import Decode, Prefill, Prepared, Sample, Thing, Turn, Unmeasured
 from app.benching.runner import Progress
 from app.chat.text import one_line
+from app.ending import gone
 from app.errors import QuietlyError
 from app.home import expanded
 
@@ -144,7 +145,7 @@ class LlamaCpp:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):  # as macOS says of what has just ended
                     os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await gone(process)
 
     # --- llama-bench ---
 

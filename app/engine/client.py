@@ -229,8 +229,8 @@ class Engine:
             return reply
 
     def when_gone(self, tell: Callable[[], object]) -> None:
-        """Call `tell` once the process has ended, for whatever reason."""
-        self._reader.add_done_callback(lambda _: tell())
+        """Call `tell` once the process has ended, for whatever reason but the loop's end."""
+        self._reader.add_done_callback(lambda reader: reader.cancelled() or tell())
 
     def keep(self, keeping: Keeping) -> None:
         """Let the worker keep so much of what it reads of conversations."""
@@ -269,6 +269,14 @@ class Engine:
             self._process.stdin.write(protocol.frame(request))
 
     async def _read(self) -> None:
+        try:
+            await self._listen()
+        except asyncio.CancelledError:  # the loop ends, and this was not closed in time
+            self.kill()
+            await self._process.communicate()
+            raise
+
+    async def _listen(self) -> None:
         assert self._process.stdout
         try:
             while True:

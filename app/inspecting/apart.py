@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.ending import end
+from app.ending import end, gone
 from app.errors import QuietlyError
 from app.inspecting.reader import LONGEST, Inspect, Question, Refused, Reply, Spell, Spelled, Told
 
@@ -43,7 +43,7 @@ class Reader:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             end(process)
-            await process.wait()
+            await gone(process)
 
     async def _ask(self, question: Question) -> Reply:
         async with self._turn:

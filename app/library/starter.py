@@ -23,6 +23,7 @@ import msgspec
 
 from app import connections
 from app.connections import Connection
+from app.ending import gone
 from app.errors import QuietlyError
 
 NAME = "starter"
@@ -129,7 +130,7 @@ async def install_starter(on_line: Callable[[str], None]) -> Path:
         if installer.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(installer.pid, signal.SIGKILL)
-            await installer.wait()
+            await gone(installer)
     importlib.invalidate_caches()
     if code != 0:
         raise QuietlyError(_why("\n".join(lines), "installed"))

@@ -50,6 +50,7 @@ async def test_leaving_kills_it() -> None:
         os.kill(process, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+    assert await anext(said, None) is None, "nobody is left who listens to it"
 
 
 async def test_cancelling_who_listens_kills_it() -> None:

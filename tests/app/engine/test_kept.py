@@ -130,6 +130,7 @@ async def test_what_is_forgotten_while_its_engine_ends_is_not_left_behind(places
     asked(pool, tiny, HELLO)  # at once again, of what is left
     await ending
     assert kept.kept(places.sessions) == []
+    await pool.close()
 
 
 @pytest.mark.soak

@@ -140,6 +140,15 @@ async def test_an_engine_for_a_model_that_is_refused_ends_and_so_does_one_that_n
     assert len(started) == 2 and not is_running(started[1].pid)
 
 
+def test_an_engine_that_was_not_closed_ends_with_the_loop(places, started):
+    async def forget_it() -> None:
+        Pool(places).prepare()
+        await until(lambda: started)
+
+    asyncio.run(forget_it())
+    assert started[0]._process.returncode == -9, "else its pipes complain that the loop is closed"
+
+
 # --- what warms it up -----------------------------------------------------------------------------------------------
 
 
