@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from msgspec.structs import replace
 
 from app.chat.store import Conversation, Outcome, Preset, Store
 from app.chat.text import one_line, visible
-from app.cli.shared import opened, settings_in_force, tell
+from app.cli.shared import as_given, opened, print_json, settings_in_force, tell
 from app.errors import QuietlyError
 from app.generation import GENERATION_FIELDS, GenerationSettings, Overflow
 from app.settings import Settings, paths
@@ -29,15 +28,26 @@ if TYPE_CHECKING:
 def _setting(id: str) -> Any:
     """The option for a setting, with the bounds and the words that it has in the window."""
     field = next(field for field in GENERATION_FIELDS if field.id == id)
-    return typer.Option(min=field.low, max=field.high, help=f"{field.says}.", rich_help_panel="How it is answered")
+    metavar = "NUMBER" if field.kind in ("integer", "number") else None
+    return typer.Option(min=field.low, max=field.high, help=f"{field.says}.", metavar=metavar)
 
 
 def ask(
-    question: Annotated[list[str] | None, typer.Argument(help="What to ask. Standard input is added below it.")] = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", help="A model by name or folder.")] = None,
-    system: Annotated[str | None, typer.Option("-s", "--system", help="How the model is to behave.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Begin, or go on, with a preset by its name.")] = None,
+    question: Annotated[
+        list[str] | None, typer.Argument(metavar="QUESTION", help="What to ask. Standard input is added below it.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="MODEL", help="A model by name or folder.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("-s", "--system", metavar="TEXT", help="How the model is to behave.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Begin, or go on, with a preset by its name.")
+    ] = None,
     continued: Annotated[bool, typer.Option("-c", "--continue", help="Go on in the latest conversation.")] = False,
+    insist: Annotated[bool, typer.Option("--insist", help="Load a model also where it is judged too big.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print text, token counts and timings as JSON.")] = False,
     temperature: Annotated[float | None, _setting("temperature")] = None,
     top_p: Annotated[float | None, _setting("top_p")] = None,
     top_k: Annotated[int | None, _setting("top_k")] = None,
@@ -51,13 +61,11 @@ def ask(
     thinking: Annotated[bool | None, _setting("thinking")] = None,
     context: Annotated[int | None, _setting("context")] = None,
     overflow: Annotated[Overflow | None, _setting("overflow")] = None,
-    insist: Annotated[bool, typer.Option("--insist", help="Load a model also where it is judged too big.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print text, token counts and timings as JSON.")] = False,
 ) -> None:
-    """Answer once. Standard output is only the answer; the conversation is kept.
+    """Ask a question, and print the answer. Standard output is nothing else; the conversation is kept.
 
-    What is said below about how it is answered holds for this answer. For the rest the conversation decides, then what
-    is set for its model, then for all models, then the model itself.
+    The options from --temperature on say how it is answered, this once. For the rest the conversation decides, then
+    what is set for its model, then for all models, then the model itself.
     """
     from app.answering import effective
     from app.engines import engines
@@ -80,7 +88,7 @@ def ask(
     text, settings = _question(question or []), settings_in_force()
     with opened() as store:
         begun = _preset(store, preset)
-        chosen = _model(store, model or (begun.model if begun else None))
+        chosen = _model(store, begun.model if model is None and begun else model)
         conversation = _conversation(store, continued, system, begun, settings)
         own = effective(conversation.settings, store.model_settings(chosen.name), settings.generation)
         in_force = replace(settings, generation=said.over(own))
@@ -91,7 +99,7 @@ def ask(
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(answer.write(text, (lambda piece: None) if as_json else _print_piece))
     if as_json and answer.written.finished:
-        print(msgspec.json.encode(answer.facts()).decode())
+        print_json(answer.facts())
     elif not as_json and not answer.written.answer.endswith("\n"):
         print()
     if answer.status != "complete":
@@ -105,7 +113,7 @@ def _preset(store: Store, name: str | None) -> Preset | None:
     if name is not None and found is None:
         named = ", ".join(one_line(preset.name, 40) for preset in known)
         others = f"there are {named}" if named else "none has been kept yet"
-        raise QuietlyError(f"There is no preset called {one_line(name, 40)}: {others}.")
+        raise QuietlyError(f"There is no preset called {as_given(name)}: {others}.")
     return found
 
 

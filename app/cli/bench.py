@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec.structs import replace
 
-from app.chat.text import one_line
 from app.cli.measuring import measure_all, measured
-from app.cli.shared import opened
+from app.cli.shared import as_given, opened
 from app.errors import QuietlyError
 
 if TYPE_CHECKING:
@@ -24,7 +23,9 @@ _LONGEST = 60
 
 
 def bench(
-    model: Annotated[str | None, typer.Argument(help="A model by name or folder, a GGUF or a .pth file.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A model by name or folder, a GGUF or a .pth file.")
+    ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(metavar="|".join(PEERS), help="Who runs the same model beside Quietly; may be given twice."),
@@ -38,10 +39,16 @@ def bench(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="How often each thing is measured; 3 times where no option needs more."),
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="TIMES",
+            help="How often each thing is measured; 3 times where no option needs more.",
+        ),
     ] = None,
     longest: Annotated[
-        float, typer.Option(min=1, max=1e6, help="Seconds: what would take longer to measure once is left out.")
+        float,
+        typer.Option(min=1, max=1e6, metavar="SECONDS", help="What would take longer to measure once is left out."),
     ] = _LONGEST,
     quick: Annotated[bool, typer.Option("--quick", help="Only short prompts and conversations.")] = False,
     tune: Annotated[
@@ -62,7 +69,8 @@ def bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure how fast a model reads and writes here, the memory it takes, and how near it comes to what is possible.
+    """Measure how fast a model reads and writes here. The memory it takes is measured too, and how near it comes to
+    what is possible.
 
     Everyone is measured in turns; figures are medians. Other programs disturb it. Ctrl+C shows what there is so far.
     """
@@ -95,7 +103,7 @@ def bench(
     from app.benching.telling import as_data
 
     if stranger := next((name for name in against or () if name not in PEERS), None):
-        raise QuietlyError(f"--against takes {' or '.join(PEERS)}, not {one_line(stranger, 40)}.")
+        raise QuietlyError(f"--against takes {' or '.join(PEERS)}, not {as_given(stranger)}.")
     usual = Plan.quick() if quick else Plan()
     plan = replace(
         usual,
@@ -170,7 +178,7 @@ def _lengths(option: str, text: str, least: int) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 8 and least <= int(part) <= _MOST for part in parts):
         raise QuietlyError(
-            f"{option} takes numbers from {least} to {_MOST:,}, with commas between them, not {one_line(text, 40)}."
+            f"{option} takes numbers from {least} to {_MOST:,}, with commas between them, not {as_given(text)}."
         )
     return tuple(dict.fromkeys(map(int, parts)))
 

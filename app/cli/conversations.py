@@ -6,15 +6,15 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
+from msgspec.structs import replace
 
 from app import kept
 from app.carrying.tale import Branches, Format, Tale
 from app.chat.failures import explaining
 from app.chat.store import Conversation, Store
 from app.chat.text import one_line, visible
-from app.cli.shared import Progress, named, opened, settings_in_force, tell
+from app.cli.shared import Progress, named, opened, print_json, settings_in_force, tell
 from app.errors import QuietlyError
 from app.settings import paths
 
@@ -33,15 +33,20 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 def search(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="What was said: words that are all wanted, '\"a phrase\"', and behind -- also -without."),
+        typer.Argument(
+            metavar="WORDS",
+            help="What was said: words that are all wanted, '\"a phrase\"', and behind -- also -without.",
+        ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Part of the name of the model that answered.")] = "",
-    after: Annotated[str, typer.Option(help="From this day on: 2026-01-31, 2026-01, today or yesterday.")] = "",
-    before: Annotated[str, typer.Option(help="Before this day.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many places at most.")] = 20,
+    model: Annotated[str, typer.Option(metavar="NAME", help="Part of the name of the model that answered.")] = "",
+    after: Annotated[
+        str, typer.Option(metavar="DAY", help="From this day on: 2026-01-31, 2026-01, today or yesterday.")
+    ] = "",
+    before: Annotated[str, typer.Option(metavar="DAY", help="Before this day.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="How many places at most.")] = 20,
     as_json: _AsJson = False,
 ) -> None:
-    """Find conversations and messages by what was said in them, the best first."""
+    """Find conversations and messages by what was said in them. The best come first."""
     from app.chat.search import Search
 
     query = _query(" ".join(words or []), model, after, before)
@@ -53,7 +58,7 @@ def search(
     finally:
         finder.close()
     if as_json:
-        print(msgspec.json.encode(found).decode())
+        print_json(found)
         return
     for hit in found.hits:
         print(_told(hit))
@@ -75,7 +80,7 @@ def _query(typed: str, model: str, after: str, before: str) -> "Query":
             raise QuietlyError(
                 f"{option} must be a day, as 2026-01-31, 2026-01, 2026, today or yesterday, not {one_line(day)}."
             )
-    query = msgspec.structs.replace(
+    query = replace(
         query,
         model=model or query.model,
         since=query.since if since is None else since,
@@ -122,12 +127,18 @@ def _marked(snippet: str, marks: Sequence[tuple[int, int]]) -> str:
 
 def export(
     conversations: Annotated[
-        list[int] | None, typer.Argument(help="Their numbers; without any, the latest. `--list` shows them.")
+        list[int] | None,
+        typer.Argument(metavar="NUMBER", help="Their numbers; without any, the latest. `--list` shows them."),
     ] = None,
     all_of_them: Annotated[bool, typer.Option("--all", help="All conversations.")] = False,
     folder: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="The folder to write into; usually the one that is set, else this one."),
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="The folder to write into; usually the one that is set, else this one.",
+        ),
     ] = None,
     format: Annotated[Format | None, typer.Option(help="What to write; usually what is set.")] = None,
     branches: Annotated[Branches, typer.Option(help="The branch in use, or all that was ever said.")] = "current",
@@ -137,24 +148,29 @@ def export(
     """Write conversations as Markdown, JSON or HTML, a file each. Existing files are never overwritten."""
     from app.carrying import export
 
+    if conversations and (all_of_them or listing):
+        raise QuietlyError("--all and --list are about every conversation: leave them out, or the numbers.")
+    if folder == "":
+        raise QuietlyError("An empty name is no folder: name where to write, or leave --output out.")
     settings = settings_in_force()
     with opened() as store:
         if listing:
             _list(store.conversations(), as_json)
             return
         chosen = _chosen(store, conversations or [], all_of_them)
-        if folder is None:
+        if folder is not None:
+            into = Path(folder)
+            with explaining(into):
+                into.mkdir(parents=True, exist_ok=True)
+        else:
             from app.exporting import export_folder
 
-            folder = export_folder(settings) if settings.export_folder else Path()
-        else:
-            with explaining(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+            into = export_folder(settings) if settings.export_folder else Path()
         with Progress("Exporting") as progress:
-            written = export(store, chosen, folder, format or settings.export_format, branches, progress)
+            written = export(store, chosen, into, format or settings.export_format, branches, progress)
     if as_json:
         files = [{"conversation": one, "file": str(file)} for one, file in zip(chosen, written, strict=True)]
-        print(msgspec.json.encode(files).decode())
+        print_json(files)
         return
     for file in written:
         print(visible(str(file)))
@@ -175,7 +191,7 @@ def _chosen(store: Store, numbers: Sequence[int], all_of_them: bool) -> list[int
 
 def _list(conversations: Sequence[Conversation], as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode(conversations).decode())
+        print_json(conversations)
         return
     for each in conversations:
         print(f"{each.id:>6}  {named(each.title)}")
@@ -187,7 +203,7 @@ def _list(conversations: Sequence[Conversation], as_json: bool) -> None:
 def bring_in(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="What Quietly, ChatGPT or LM Studio exported: files, folders."),
+        typer.Argument(metavar="PATH", help="What Quietly, ChatGPT or LM Studio exported: files, folders."),
     ],
     as_json: _AsJson = False,
 ) -> None:
@@ -201,7 +217,7 @@ def bring_in(
     with opened() as store, Progress("Importing") as progress:
         taken = take_in(store, _tales([*map(Path, files)], refused), progress)
     if as_json:
-        print(msgspec.json.encode(taken).decode())
+        print_json(taken)
     elif taken.added or taken.already or not refused:
         print(imported(len(taken.added), taken.already))
     for each in refused[:-1]:
@@ -225,13 +241,15 @@ def _tales(files: Sequence[Path], refused: list[QuietlyError]) -> Iterator[Tale]
 
 
 def delete(
-    conversation: Annotated[int | None, typer.Argument(help="Its number; `quietly export --list` shows them.")] = None,
+    conversation: Annotated[
+        int | None, typer.Argument(metavar="NUMBER", help="Its number; `quietly export --list` shows them.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--everything", help="All conversations, and all that was kept or noted beside them.")
     ] = False,
     sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a conversation, or everything, for good: no word of it stays in the files of Quietly, backups included."""
+    """Delete a conversation, or everything, for good. No word of it stays in the files of Quietly, backups included."""
     from app.erasing import erase_everything, left
 
     if everything == (conversation is not None):

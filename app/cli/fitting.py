@@ -24,15 +24,21 @@ if TYPE_CHECKING:
 
 def fit(
     model: Annotated[
-        str, typer.Argument(help="A model that is here, one of the catalogue, organisation/name, or a config.json.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A model that is here, one of the catalogue, organisation/name, or a config.json."
+        ),
     ],
     context: Annotated[
-        int | None, typer.Option(min=1, max=1 << 30, help="Tokens of conversation; by default what most need.")
+        int | None,
+        typer.Option(min=1, max=1 << 30, metavar="TOKENS", help="How long a conversation; by default what most need."),
     ] = None,
-    kv_bits: Annotated[int | None, typer.Option(help="Bits of quantised keys and values, 4 or 8.")] = None,
+    kv_bits: Annotated[
+        int | None, typer.Option(metavar="BITS", help="Bits of quantised keys and values, 4 or 8.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Tell whether a model fits in this machine's memory: its weights, its cache or state, and its workspace."""
+    """Tell whether a model fits in this machine's memory. Its weights, its cache or state, and its workspace count."""
     from app.library.machine import this_machine
 
     if kv_bits not in (None, 4, 8):

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from app.chat.text import one_line
-from app.cli.shared import opened, settings_in_force, tell
+from app.cli.shared import opened, print_json, settings_in_force, tell
 from app.errors import QuietlyError
 from app.inspecting.told import Drawn, Source, Table, Words, laid
 from app.settings import paths
@@ -23,22 +22,30 @@ _WIDEST = 1 << 16
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="A model by name or folder, a GGUF or .pth file, or a config.json.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A model by name or folder, a GGUF or .pth file, or a config.json."),
+    ],
     file: Annotated[
         str | None,
-        typer.Argument(help="With --diversity: a text to read; by default the tour that comes with Quietly."),
+        typer.Argument(
+            metavar="FILE", help="With --diversity: a text to read; by default the tour that comes with Quietly."
+        ),
     ] = None,
     context: Annotated[
-        int | None, typer.Option(min=1, max=1 << 40, help="Tokens of conversation; by default all it can take.")
+        int | None,
+        typer.Option(min=1, max=1 << 40, metavar="TOKENS", help="How long a conversation; by default all it can take."),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="A text of yours, to be counted in its tokens.")] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A text of yours, to be counted in its tokens.")
+    ] = None,
     diversity: Annotated[
         bool,
         typer.Option("--diversity", help="Open the model instead, and tell how much the states of its layers differ."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Show what a model is made of and what it costs, from its configuration, and what its tokens are."""
+    """Show what a model is made of, what it costs, and its tokens. Its configuration and its tokenizer tell that."""
     if diversity:
         from app.cli.diversity import show_diversity
 
@@ -54,7 +61,7 @@ def inspect(
     with opened() as store:
         told = read(model, context, Shelf(store).folders)
     if as_json:
-        print(msgspec.json.encode(figures.as_json(told, text)).decode())
+        print_json(figures.as_json(told, text))
         return None
     for number, section in enumerate(figures.sections(told, text)):
         _print([*([Words("")] if number else []), Words(section.title, "bold"), *section.parts])
@@ -62,17 +69,23 @@ def inspect(
 
 
 def tokens(
-    text: Annotated[str, typer.Argument(help="What is to be made tokens of, as if you had written it in a chat.")],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="What is to be made tokens of, as if you had written it in a chat.")
+    ],
     model: Annotated[
-        str | None, typer.Option("-m", "--model", help="A model by name or folder, or a tokenizer.json.")
+        str | None,
+        typer.Option("-m", "--model", metavar="MODEL", help="A model by name or folder, or a tokenizer.json."),
     ] = None,
     near: Annotated[
-        int | None, typer.Option(min=1, help="Find the rows nearest to that of this token of the text, from 1.")
+        int | None,
+        typer.Option(min=1, metavar="NUMBER", help="Find the rows nearest to that of this token of the text, from 1."),
     ] = None,
-    words: Annotated[str | None, typer.Option(help="Words to compare, with commas between them.")] = None,
+    words: Annotated[
+        str | None, typer.Option(metavar="WORD,...", help="Words to compare, with commas between them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Show a text as tokens: the bytes of each, its id, and the length of its row in the embedding matrix.
+    """Show a text as tokens. Of each its bytes, its id, and the length of its row in the embedding matrix.
 
     Rows are read from the loaded model. Where there are no weights, only what the tokenizer knows is shown.
     """
@@ -92,7 +105,7 @@ def tokens(
     pairs = rows.pairs(compared, found.cosines) if found else []
     if as_json:
         told = {"model": name, **rows.as_json(pieces, found, chosen, pairs)}
-        print(msgspec.json.encode(told).decode())
+        print_json(told)
         return
     shown: list[Words | Table | Drawn | Source] = [Words(rows.measure(text, len(pieces)), "bold")]
     shown.append(rows.pieces_table(pieces, found.norms if found else ()))

@@ -86,14 +86,14 @@ def _fields(model: "InstalledModel", used: float | None) -> dict[str, object]:
 
 @models_app.command()
 def get(
-    name: Annotated[str, typer.Argument(help='"starter", or organisation/name on the Hub.')],
-    revision: Annotated[str, typer.Option(help="A branch, tag or commit of the repository.")] = "main",
+    name: Annotated[str, typer.Argument(metavar="NAME", help='"starter", or organisation/name on the Hub.')],
+    revision: Annotated[str, typer.Option(metavar="NAME", help="A branch, tag or commit of the repository.")] = "main",
     agree: Annotated[
         bool, typer.Option("--agree", help="Agree to the licence, where it restricts what the model may be used for.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a model to this machine; what a cut-off download has brought is kept, and a next one goes on there.
+    """Bring a model to this machine. What a cut-off download has brought is kept, and a next one goes on there.
 
     A licence that restricts what the model may be used for is told and asked about first. Whom it spoke to is said at
     the end, on standard error.
@@ -156,11 +156,13 @@ def _download(repo: str, revision: str, agreed: bool) -> Path:
 
 @models_app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="A model as `quietly models` lists it, or organisation/name.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A model as `quietly models` lists it, or organisation/name.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a model from this machine, whole or half fetched, after a question that says what becomes free.
+    """Delete a model from this machine. That is asked about first, with what becomes free; half fetched ones go too.
 
     A folder that was added by hand and is no longer there is forgotten.
     """
@@ -201,7 +203,7 @@ def _delete(model: "InstalledModel", yes: bool) -> int:
 
 def doctor(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="With --report: where it goes; by default into this folder.")
+        Path | None, typer.Argument(metavar="FILE", help="With --report: where it goes; by default into this folder.")
     ] = None,
     as_report: Annotated[bool, typer.Option("--report", help="Write a file that helps others to help you.")] = False,
     bench: Annotated[
@@ -209,7 +211,7 @@ def doctor(
         typer.Option(metavar="MODEL", help="With --report: measure this model for it, shortly. May be repeated."),
     ] = None,
 ) -> None:
-    """Show versions, back end, memory, limits and folders: what one would want to know before asking for help.
+    """Show versions, back end, memory, limits and folders. It is what one would want to know before asking for help.
 
     With --report that goes, with more figures and without names, paths and words of yours, into one file to be sent. It
     is sent by nobody but you.

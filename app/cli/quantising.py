@@ -17,7 +17,9 @@ _DOING = {"convert": "Converting", "pack": "Quantising", "compare": "Comparing"}
 
 
 def quantise(
-    model: Annotated[str, typer.Argument(help="A model by name or folder, with safetensors in full precision.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model by name or folder, with safetensors in full precision.")
+    ],
     bits: Annotated[Bits, typer.Option(help="Bits a weight.")] = 4,
     group_size: Annotated[GroupSize, typer.Option(help="Weights that share a scale and an offset.")] = 64,
     to: Annotated[
@@ -25,7 +27,7 @@ def quantise(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came out as JSON.")] = False,
 ) -> None:
-    """Write a model anew in 4 or 8 bits a weight, and measure what that cost. The original stays as it is."""
+    """Write a model anew in 4 or 8 bits a weight. What that cost is measured. The original stays as it is."""
     from app.library.local import find
     from app.shelf import Shelf
 

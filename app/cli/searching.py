@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 def search(
     words: Annotated[
-        list[str] | None, typer.Argument(help="Words of the model's name; without any, the catalogue is listed.")
+        list[str] | None,
+        typer.Argument(metavar="WORDS", help="Words of the model's name; without any, the catalogue is listed."),
     ] = None,
-    most: Annotated[int, typer.Option(min=1, max=100, help="How many models at most.")] = 30,
+    most: Annotated[int, typer.Option(min=1, max=100, metavar="NUMBER", help="How many models at most.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print what there is as a JSON array.")] = False,
 ) -> None:
     """Search the Hub for models that run here. Without words nobody is asked: the catalogue is listed."""

@@ -3,11 +3,10 @@
 import os
 from typing import Annotated, Literal
 
-import msgspec
 import typer
 
 from app.chat.text import one_line, visible
-from app.cli.shared import settings_in_force, tell
+from app.cli.shared import as_given, print_json, settings_in_force, tell
 from app.errors import QuietlyError
 from app.fields import Field, expected, fits, shown
 from app.settings import FIELDS, meant, overridden, paths, save_settings, set_in, values, variable
@@ -32,7 +31,7 @@ def settings(
     found, whence = values(chosen), _sources()
     if as_json:
         rows = {id: {"value": value, "from": whence[id]} for id, value in found.items()}
-        print(msgspec.json.encode(rows | {"keys": {"value": chosen.keys, "from": "file"}}).decode())
+        print_json(rows | {"keys": {"value": chosen.keys, "from": "file"}})
         return
     width = max(map(len, found))
     for id, value in found.items():
@@ -75,7 +74,7 @@ def _field(name: str) -> Field:
     called = {field.id.rpartition(".")[2]: field.id for field in FIELDS} | {field.id: field.id for field in FIELDS}
     near = get_close_matches(name, called, 1)
     meaning = f"did you mean {called[near[0]]}?" if near else "`quietly settings` shows what there is."
-    raise QuietlyError(f"{one_line(name)} is no setting; {meaning}")
+    raise QuietlyError(f"{as_given(name)} is no setting; {meaning}")
 
 
 def _say_who_decides(field: Field) -> None:

@@ -1,6 +1,7 @@
 """What the commands share: the store and the settings as they are found, and how far a long work has come."""
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ _AT_ONCE = 1.0
 _EVERY = 0.2
 """Seconds between two words about it."""
 _TITLE_CELLS = 60
+_TYPED_CELLS = 40
 UNTITLED = "Untitled"
 
 
@@ -59,7 +61,17 @@ def print_json(value: object) -> None:
     """Print what was asked for as JSON, in one line."""
     import msgspec
 
-    print(msgspec.json.encode(value).decode())
+    line = ""
+    with contextlib.suppress(UnicodeEncodeError):  # the name of a file need not be Unicode
+        line = msgspec.json.encode(value).decode()
+    if not line or not (line.isascii() or sys.stdout.encoding.lower() == "utf-8"):
+        line = json.dumps(msgspec.to_builtins(value), separators=(",", ":"))  # escaped, and nothing is lost
+    print(line)
+
+
+def as_given(text: str) -> str:
+    """What was typed as it stands in a sentence, where nothing would not be seen."""
+    return one_line(text, _TYPED_CELLS) or '""'
 
 
 def named(title: str) -> str:

@@ -170,6 +170,7 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path)
     [
         (["ask"], "Nothing was asked"),
         (["ask", "-m", "no-such-model", "hello"], "no-such-model"),
+        (["ask", "-m", "", "hello"], "No model was named"),
         (["ask", "-c", "hello"], "no conversation"),
         (["ask", "-m", ".", "hello"], "config.json is missing"),
         (["ask", "--temperature", "-1", "hello"], "temperature"),
@@ -178,9 +179,12 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path)
         (["ask", "--context", "0", "hello"], "context"),
         (["ask", "--overflow", "never", "hello"], "overflow"),
         (["ask", "--preset", "terse", "hello"], "no preset called terse"),
+        (["ask", "--preset", "", "hello"], 'no preset called "":'),
         (["export", str(1 << 64)], str(1 << 64)),
         (["export"], "no conversation"),
         (["export", "7"], "7"),
+        (["export", "--all", "7"], "leave them out, or the numbers"),
+        (["export", "-o", ""], "no folder"),
         (["search"], "Nothing was looked for"),
         (["search", "--after", "someday", "x"], "someday"),
         (["import", "nowhere.json"], "nowhere.json"),
@@ -189,6 +193,7 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path)
         (["settings", "set", "backups", "-1"], "whole number"),
         (["import", ""], "no file"),
         (["settings", "unset", "colour"], "no setting"),
+        (["settings", "unset", ""], '"" is no setting'),
         (["delete"], "--everything"),
         (["delete", "7", "--yes"], "7"),
         ([], "needs a terminal"),
@@ -332,6 +337,24 @@ def test_all_are_exported_as_it_is_set(quietly, told, tmp_path, places):
     files = json.loads(quietly("export", "--all", "--json").stdout)
     assert sorted(row["conversation"] for row in files) == told
     assert {Path(row["file"]) for row in files} == set(tmp_path.glob("*.html"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_that_knows_few_letters_gets_what_it_can_and_json_whole(quietly, told, monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    listed = quietly("export", "--list")
+    assert (listed.returncode, listed.stderr) == (0, "") and "Where is ??" in listed.stdout
+    assert json.loads(quietly("export", "--list", "--json").stdout)[0]["title"] == "Where is 東京?"
+
+
+def test_a_path_that_is_no_unicode_is_found_again_in_json(quietly, told, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    try:
+        Path(folder).mkdir()
+    except OSError:
+        return  # a file system that takes Unicode alone has no such paths
+    (written,) = json.loads(quietly("export", "--json", "-o", folder).stdout)
+    assert Path(written["file"]).parent == Path(folder) and Path(written["file"]).is_file()
 
 
 def test_a_file_that_is_no_export_does_not_keep_the_others_out(quietly, told, tmp_path, places):
