@@ -7,6 +7,7 @@ float16 files were published that must not be run as stored.
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,10 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from model.errors import ModelError
 from model.network import Network
+
+# On CUDA MLX multiplies float32 in TF32, of 10 bits, unless it is told otherwise before its first product: too few for
+# what RWKV-7 inverts, and for a model that is to compute in float32.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 NumberType = Literal["float32", "float16", "bfloat16"]
 Progress = Callable[[int, int], None]

@@ -4,7 +4,7 @@ import json
 import stat
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import msgspec
@@ -138,6 +138,7 @@ BENT = [
     bent(choices__joined=1),
     bent(choices__ahead=-1),
     bent(choices__ahead=1 << 80),
+    bent(choices__unpack=-3),
     bent(prefill=0),
     bent(subject__parameters=10**400),
     bent(decode=None),
@@ -201,6 +202,12 @@ def test_a_line_says_what_was_chosen_what_it_gave_and_when_it_is_of_another_mlx(
     assert "prompts 1.20, answers 1.00 times" in line and "measure again" not in line
     assert "now it is 0.33.0, so measure again" in tuned_here(ROW, "0.33.0")
     assert told(replace(QUICK, chunk=64), QUICK) == "prompts by 64 tokens" and told(QUICK, QUICK) == ""
+
+
+@pytest.mark.parametrize("choice", [field.name for field in fields(Choices)])
+def test_whatever_is_chosen_otherwise_than_by_the_rule_is_told(choice: str) -> None:
+    other = not getattr(QUICK, choice) if isinstance(getattr(QUICK, choice), bool) else 17
+    assert told(replace(QUICK, **{choice: other}), QUICK)
 
 
 # --- engines --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ the rest elsewhere: MLX takes minutes to compile a GPU's kernels for packed weig
 import argparse
 import importlib.metadata
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -195,8 +194,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--whole", action="store_true", help="do not pack: `tests.training.pack` will")
     parser.add_argument("--documents", type=int, default=_DOCUMENTS, help="to learn from")
     asked = parser.parse_args(arguments)
-    # CUDA's products of float32 are of 10 bits by default, too few for what RWKV-7 inverts; read at the first product.
-    os.environ.setdefault("MLX_ENABLE_TF32", "0")
     begun = time.monotonic()
 
     def say(line: str) -> None:
