@@ -21,15 +21,19 @@ from model.tokenizer import Turn as Said
 from tests.app.tui.conftest import Opener, Window
 from tests.app.tui.test_window_messages import branch_of, to_messages
 from tests.app.tui.window import FakeLibrary
-from tests.checkpoints import speaking_checkpoint
+from tests.checkpoints import random_checkpoint, speaking_checkpoint
+from tests.model.world_vocabulary import SMALL, small_world
 
 LONG = 8
 SHAPES = {
     "rwkv4": {"model_type": "rwkv", "context_length": 64},
     "rwkv7": {"model_type": "rwkv7", "head_dim": 16, "context_length": 64},
     "pangu_pi": {"model_type": "pangu_pi", "shortcut_reduction": 4},
+    "openPangu-Embedded": {"model_type": "PanguEmbedded", "bias": True},
     "qwen2 with windows": {"use_sliding_window": True, "max_window_layers": 1, "sliding_window": 16},
 }
+WORLD = "rwkv7 of World"
+"""The shape of the other, with the vocabulary, the prompts and the stops of the models that people have."""
 RECURRENT = [name for name in SHAPES if name.startswith("rwkv")]
 
 
@@ -55,7 +59,10 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[Finished]:
 
 @pytest.fixture
 def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return speaking_checkpoint(tmp_path / "tiny", **SHAPES[request.param])
+    folder = tmp_path / "tiny"
+    if request.param == WORLD:
+        return random_checkpoint(small_world(folder), vocab_size=max(SMALL.values()) + 1, **SHAPES["rwkv7"])
+    return speaking_checkpoint(folder, **SHAPES[request.param])
 
 
 @pytest.fixture
@@ -98,7 +105,7 @@ def is_the_models_own(loaded: model.LanguageModel, store: Store) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("checkpoint", SHAPES, indirect=True)
+@pytest.mark.parametrize("checkpoint", [*SHAPES, WORLD], indirect=True)
 async def test_edited_answered_again_and_branched_it_says_what_it_would_say_anew(
     life, checkpoint: Path, store: Store, ends: list[Finished]
 ) -> None:
