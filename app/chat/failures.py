@@ -15,6 +15,23 @@ class HeldError(QuietlyError):
     """Another program holds the file for longer than one waits; later it may be free."""
 
 
+class ChangedError(QuietlyError):
+    """What the person sees is not what is stored any more: another window has changed it."""
+
+
+class GoneError(QuietlyError):
+    """A conversation is not there, perhaps not any more."""
+
+    def __init__(self, conversation: int) -> None:
+        super().__init__(self.sentence(f"Conversation {conversation}"))
+        self.conversation = conversation
+
+    @staticmethod
+    def sentence(name: str) -> str:
+        """What to say where it is known by this name."""
+        return f"{name} is not here, perhaps deleted in another window; choose or start another one."
+
+
 @contextlib.contextmanager
 def explaining(path: Path) -> Iterator[None]:
     """Errors of SQLite and of the system leave the block as one sentence for people."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.chat.failures import ChangedError, GoneError
 from app.chat.records import Attachment, Conversation, GenerationSettings, Message, Role
 from app.chat.text import storable
 from app.errors import QuietlyError
@@ -57,24 +58,20 @@ def messages(connection: sqlite3.Connection, which: str, values: Sequence[object
 
 
 def conversation(connection: sqlite3.Connection, identity: int) -> Conversation:
-    """The conversation `identity`. QuietlyError where it is gone."""
+    """The conversation `identity`. GoneError where it is gone."""
     known = 0 < identity < 1 << 63  # SQLite has no other ids
     found = conversations(connection, "WHERE id = ?", (identity,)) if known else []
     if not found:
-        raise QuietlyError(
-            f"Conversation {identity} is not here, perhaps deleted in another window; choose or start another one."
-        )
+        raise GoneError(identity)
     return found[0]
 
 
 def message(connection: sqlite3.Connection, identity: int) -> Message:
-    """The message `identity`. QuietlyError where it is gone."""
+    """The message `identity`. ChangedError where it is gone."""
     known = 0 < identity < 1 << 63
     found = messages(connection, "WHERE id = ?", (identity,)) if known else []
     if not found:
-        raise QuietlyError(
-            f"Message {identity} is gone, perhaps its conversation was deleted in another window; start a new one."
-        )
+        raise ChangedError("The message is gone, perhaps deleted in another window; open the conversation again.")
     return found[0]
 
 
@@ -85,7 +82,7 @@ def check_member(connection: sqlite3.Connection, owner: int, identity: int | Non
     row = connection.execute("SELECT conversation FROM messages WHERE id = ?", (identity,)).fetchone()
     if row is None or row[0] != owner:
         message(connection, identity)
-        raise QuietlyError(f"Message {identity} belongs to another conversation than {owner}; open that one.")
+        raise QuietlyError("This message belongs to another conversation; open that one.")
 
 
 def add(

@@ -23,6 +23,7 @@ from app.chat.indexing import spaced
 from app.chat.records import Role
 from app.chat.snippets import Place, Term, cut, places, shown
 from app.chat.text import storable
+from app.errors import QuietlyError
 
 Where = Literal["title", "content", "reasoning", "attachments"]
 
@@ -43,6 +44,7 @@ _PIECE = re.compile(
 )
 _QUOTES = str.maketrans("“”„‟＂", '"' * 5)
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2}))?(?:-([0-9]{1,2}))?")
+_WHOLE_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 _FILTERS = (
     "(?2 IS NULL OR messages.created >= ?2) AND (?3 IS NULL OR messages.created < ?3)"
@@ -125,7 +127,8 @@ def parse(text: str, today: date) -> Query:
     """The query in what a person typed: words, "a phrase", -without, model:name, after:day and before:day.
 
     A day is 2026-01-31, 2026-01, 2026, today or yesterday; `after` begins with its first moment, `before` ends there.
-    Whatever else is typed is looked for as it stands, so that everything is a query; of a whole page the beginning.
+    Whatever else is typed is looked for as it stands; of a whole page the beginning. Everything is a query but a day
+    that is written out and is none, such as 2026-02-30, which is a QuietlyError.
     """
     words: list[str] = []
     phrases: list[str] = []
@@ -136,10 +139,10 @@ def parse(text: str, today: date) -> Query:
         key, phrase, open_ended = piece["key"], piece["phrase"], piece.end() == len(text) and not piece["closed"]
         value = piece["word"] if phrase is None else phrase
         if key and not piece["without"]:
-            at = _moment(value, today)
             if key == "model":
                 model = value
                 continue
+            at = _moment(value, today)
             if at is not None or not value.strip("0123456789-"):  # a date that is still being typed is none yet
                 since, until = (at, until) if key == "after" else (since, at)
                 continue
@@ -157,13 +160,15 @@ def parse(text: str, today: date) -> Query:
 
 
 def _moment(day: str, today: date) -> float | None:
-    """When `day` begins here, in seconds since 1970; None where it is no day."""
+    """When `day` begins here, in seconds since 1970; None where it is no day, or none yet."""
     if day in ("today", "yesterday"):
         first = today - timedelta(days=day == "yesterday")
     elif named := _DATE.fullmatch(day):
         try:
             first = date(*(int(number or 1) for number in named.groups()))
         except ValueError:
+            if _WHOLE_DATE.fullmatch(day):
+                raise QuietlyError(f"{day} is no day; write one that there is, as 2026-01-31.") from None
             return None
     else:
         return None

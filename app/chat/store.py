@@ -230,11 +230,11 @@ class Store(StoreFile):
         with self._changing() as connection:
             found = rows.message(connection, message)
             if found.role != "assistant":
-                raise QuietlyError(f"Message {message} is a question, and only answers are continued; answer it.")
+                raise QuietlyError("This message is a question, and only answers are continued; answer it.")
             if found.status == "writing":
-                raise QuietlyError(f"Answer {message} is being written already; wait for it, or stop it first.")
+                raise QuietlyError("This answer is being written already; wait for it, or stop it first.")
             if tree.children(connection, found.conversation, message):
-                raise QuietlyError(f"Answer {message} has something after it; continue the last answer instead.")
+                raise QuietlyError("This answer has something after it; continue the last answer instead.")
             self._write_on(connection, found.conversation, message, model, sampling)
             connection.execute(
                 "UPDATE conversations SET head = ?, updated = ? WHERE id = ?",
@@ -319,10 +319,10 @@ class Store(StoreFile):
 
     # --- the tree ----------------------------------------------------------------------------------------
 
-    def branch(self, conversation: int) -> list[Message]:
-        """The messages from the conversation's opening to its head."""
+    def branch(self, conversation: int, end: int | None = None) -> list[Message]:
+        """The messages from the conversation's opening to its head, or to `end`. QuietlyError where that is gone."""
         with self._reading() as connection:
-            return tree.branch(connection, conversation)
+            return tree.branch(connection, conversation, end)
 
     def whole(self, conversation: int) -> list[Message]:
         """All messages of all branches, the oldest first."""
@@ -334,10 +334,11 @@ class Store(StoreFile):
         with self._reading() as connection:
             return tree.children(connection, conversation, message)
 
-    def siblings(self, conversation: int) -> dict[int, tuple[int, ...]]:
-        """For each message of the branch in use that has siblings, all of them and itself, the oldest first."""
+    def siblings(self, conversation: int, end: int | None = None) -> dict[int, tuple[int, ...]]:
+        """For each message of the branch in use, or to `end`, that has siblings, all of them and itself, the oldest
+        first."""
         with self._reading() as connection:
-            return tree.siblings(connection, conversation)
+            return tree.siblings(connection, conversation, end)
 
     def move_head(self, conversation: int, message: int | None) -> None:
         """Make `message` the end of the branch in use; with None the next one opens it anew."""

@@ -42,6 +42,7 @@ class StoreFile:
         self._final: deque[Entry] = deque()
         self._forgetting = threading.Lock()
         self._lease: lease.Lease | lease.Unshared | None = None
+        self._version = 0
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -93,6 +94,12 @@ class StoreFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def changed_elsewhere(self) -> bool:
+        """Whether somebody else has changed the file since this was last asked; costs next to nothing."""
+        with self._reading() as connection:
+            before, (self._version,) = self._version, connection.execute("PRAGMA data_version").fetchone()
+            return self._version != before
 
     # --- backups -----------------------------------------------------------------------------------------
 

@@ -24,6 +24,9 @@ _TICKS = re.compile("`+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ASCII = dict.fromkeys((*range(0x09), *range(0x0D, 0x20), 0x7F)) | {0x0B: "\n", 0x0C: "\n"}
 
+JOINERS = ("\u200c", "\u200d")
+"""Signs that only join or part those beside them: people write Persian and put emoji together with them."""
+
 
 def visible(text: str) -> str:
     """`text` without what acts on a terminal instead of being seen; joiners and emoji selectors stay.

@@ -13,7 +13,7 @@ from app.chat.records import Message, Removed
 from app.errors import QuietlyError
 
 _LINE = (
-    "(WITH RECURSIVE line (member) AS (SELECT head FROM conversations WHERE id = ?"
+    "(WITH RECURSIVE line (member) AS (SELECT coalesce(?2, head) FROM conversations WHERE id = ?1"
     " UNION ALL SELECT parent FROM line JOIN messages ON id = member WHERE parent IS NOT NULL)"
     " SELECT member FROM line)"
 )
@@ -24,7 +24,7 @@ _BELOW = (
     " SELECT member FROM below ORDER BY member"
 )
 _SIBLINGS = (
-    "WITH RECURSIVE line (member) AS (SELECT head FROM conversations WHERE id = ?1"
+    "WITH RECURSIVE line (member) AS (SELECT coalesce(?2, head) FROM conversations WHERE id = ?1"
     " UNION ALL SELECT parent FROM line JOIN messages ON id = member WHERE parent IS NOT NULL),"
     " forks (fork) AS (SELECT parent FROM messages WHERE conversation = ?1 GROUP BY parent HAVING count(*) > 1)"
     " SELECT fork, id, id IN line FROM forks CROSS JOIN messages ON conversation = ?1 AND parent IS fork ORDER BY id"
@@ -51,9 +51,10 @@ _THERE = {
 }
 
 
-def branch(connection: sqlite3.Connection, conversation: int) -> list[Message]:
-    """The messages from the conversation's opening to its head."""
-    return rows.messages(connection, f"WHERE id IN {_LINE} ORDER BY id", (conversation,))
+def branch(connection: sqlite3.Connection, conversation: int, end: int | None) -> list[Message]:
+    """The messages from the conversation's opening to `end`, for None to its head. QuietlyError where `end` is gone."""
+    rows.check_member(connection, conversation, end)
+    return rows.messages(connection, f"WHERE id IN {_LINE} ORDER BY id", (conversation, end))
 
 
 def whole(connection: sqlite3.Connection, conversation: int) -> list[Message]:
@@ -66,11 +67,11 @@ def children(connection: sqlite3.Connection, conversation: int, message: int | N
     return rows.messages(connection, "WHERE conversation = ? AND parent IS ? ORDER BY id", (conversation, message))
 
 
-def siblings(connection: sqlite3.Connection, conversation: int) -> dict[int, tuple[int, ...]]:
-    """For each message of the branch in use that has siblings, all of them and itself, the oldest first."""
+def siblings(connection: sqlite3.Connection, conversation: int, end: int | None) -> dict[int, tuple[int, ...]]:
+    """For each message of the branch to `end` that has siblings, all of them and itself, the oldest first."""
     groups: dict[int | None, list[int]] = {}
     used: dict[int | None, int] = {}
-    for fork, member, in_use in connection.execute(_SIBLINGS, (conversation,)):
+    for fork, member, in_use in connection.execute(_SIBLINGS, (conversation, end)):
         groups.setdefault(fork, []).append(member)
         if in_use:
             used[fork] = member
@@ -120,7 +121,7 @@ def remove_message(connection: sqlite3.Connection, message: int) -> Removed:
         "SELECT id FROM messages WHERE conversation = ? AND status = 'writing'", (found.conversation,)
     )
     if {identity for (identity,) in writing} & set(members):
-        raise QuietlyError(f"An answer is still being written below message {message}; stop it first, then delete.")
+        raise QuietlyError("An answer is still being written below this message; stop it first, then delete.")
     head = rows.conversation(connection, found.conversation).head
     taken = (
         ("messages", _taken(connection, _TAKE["messages"], members)),

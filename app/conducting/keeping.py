@@ -52,7 +52,7 @@ class Keeper:
     # --- as it grows ---
 
     def write_soon(self, live: Live) -> None:
-        """It has grown: write it before long."""
+        """It has grown: write it before long, and never beside an earlier write that the disk keeps waiting."""
         if live.write_due is None:
             from app.answering import STORE_EVERY
 
@@ -65,23 +65,25 @@ class Keeper:
             live.write_due = None
 
     def _write(self, live: Live) -> None:
-        live.write_due = None
-        if not live.over:
-            self.aside(self._write_aside(live))
+        self.aside(self._write_aside(live))
 
     async def _write_aside(self, live: Live) -> None:
         from app.chat.failures import HeldError
 
         # A write that comes after the answer's end changes nothing.
-        store, written = self._stores.of(live.message), live.written
+        store, words = self._stores.of(live.message), _words(live)
         try:
-            await asyncio.to_thread(store.write, live.message, written.answer, written.reasoning)
+            await asyncio.to_thread(store.write, live.message, *words)
         except HeldError:
             pass  # the next write, or the last, finds the file free again
         except Exception as error:
             if not live.stopping and not live.over:
                 self._tell_unsaved(live, error)
                 self._stop(live)
+        finally:
+            live.write_due = None
+            if not live.over and _words(live) != words:
+                self.write_soon(live)
 
     # --- its end ---
 
@@ -131,3 +133,7 @@ class Keeper:
         live.unsaved = True
         reason = str(error) if isinstance(error, QuietlyError) else self._report(error)
         self._post(Trouble(f"The answer could not be saved; copy what you need from the screen. {reason}"))
+
+
+def _words(live: Live) -> tuple[str, str]:
+    return live.written.answer, live.written.reasoning

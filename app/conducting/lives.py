@@ -37,6 +37,7 @@ class Live(msgspec.Struct, eq=False):
     turn: "TurnLike | None" = None
     task: "asyncio.Task[None] | None" = None
     write_due: asyncio.TimerHandle | None = None
+    """Its next write, until that is on disk."""
 
     @property
     def seconds(self) -> float:
@@ -63,6 +64,14 @@ class AnswerEnded(msgspec.Struct, frozen=True):
     status: "Outcome"
     note: str
     message: "Message | None"
+
+    @property
+    def remark(self) -> str:
+        """What is said in passing of how it ended, and not kept; "" where that is nothing."""
+        finished, message = self.live.written.finished, self.message
+        silent = finished is not None and not finished.completion_tokens
+        continued = message is not None and bool(message.content)
+        return "The model has nothing to add." if self.status == "complete" and silent and continued else ""
 
 
 class ModelMoved(msgspec.Struct, frozen=True):

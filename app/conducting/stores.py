@@ -3,7 +3,10 @@
 Ids tell which: those of the store in memory begin above every id on disk. Knows no screen.
 """
 
-from app.chat.store import Conversation, Store
+from collections.abc import Sequence
+
+from app.chat.failures import ChangedError
+from app.chat.store import Conversation, Message, Store
 
 
 class Stores:
@@ -34,6 +37,15 @@ class Stores:
         if self._memory is not None:
             found = sorted(found + self._memory.conversations(), key=lambda one: one.updated, reverse=True)
         return found
+
+    def check_seen(self, seen: Sequence[Message]) -> None:
+        """ChangedError where `seen`, messages that follow each other, have other words by now, or are gone."""
+        if not seen:
+            return
+        last = seen[-1]
+        now = self.of(last.id).branch(last.conversation, last.id)[-len(seen) :]
+        if [(one.content, one.reasoning) for one in now] != [(one.content, one.reasoning) for one in seen]:
+            raise ChangedError("An answer here has other words now, from another window; read it, then do that again.")
 
     def close(self) -> None:
         """Let go of what is in memory; the store on disk is its opener's to close."""

@@ -200,11 +200,15 @@ class Conductor:
         model: "InstalledModel",
         attachments: "Sequence[Attachment]" = (),
         *,
+        seen: "Sequence[Message]" = (),
         temporary: bool = False,
         settings: "GenerationSettings | None" = None,
         system_prompt: str | None = None,
     ) -> Asked:
-        """Ask at the end of a conversation; None is a new one, kept in memory alone where it is `temporary`.
+        """Ask in a conversation; None is a new one, kept in memory alone where it is `temporary`.
+
+        The question follows the messages that are `seen`, whatever another window has added meanwhile: no model reads
+        what the person does not see. ChangedError where they have other words by now.
 
         `settings` and `system_prompt` are what a new one begins with; where the latter is None, the program's.
         """
@@ -216,8 +220,9 @@ class Conductor:
             else:
                 store = self._stores.of(conversation)
                 record = store.conversation(conversation)
+                self._stores.check_seen(seen)
             try:
-                question = store.ask(record.id, record.head, text, attachments)
+                question = store.ask(record.id, seen[-1].id if seen else None, text, attachments)
                 return question, self._begin(question, model)
             except QuietlyError:
                 if conversation is None:
@@ -253,10 +258,11 @@ class Conductor:
     async def go_on(self, message: "Message", model: "InstalledModel") -> "Message":
         """Continue the answer `message` where it ended; where something follows it already, in a branch.
 
-        It goes on with the settings that are in force now.
+        ChangedError where it has other words by now. It goes on with the settings that are in force now.
         """
 
         def resume() -> "Message":
+            self._stores.check_seen([message])
             store = self._stores.of(message.conversation)
             if store.children(message.id, message.conversation):
                 return self._beside(message, model, message.content, message.reasoning, message.token_ids)
@@ -349,8 +355,9 @@ class Conductor:
         from app.answering import prompt_of
 
         store = self._stores.of(answer.conversation)
-        branch = [message for message in store.branch(answer.conversation) if message.id <= answer.id]
-        return prompt_of(store.conversation(answer.conversation).system_prompt, branch, continued=continued)
+        told = store.conversation(answer.conversation).system_prompt
+        # Not to the head, which another window may have moved meanwhile.
+        return prompt_of(told, store.branch(answer.conversation, answer.id), continued=continued)
 
     def stop(self, conversation: int) -> bool:
         """Stop what is being written in `conversation`; what there is stays. False where nothing is."""
@@ -487,7 +494,8 @@ class Conductor:
         """
         from app.answering import as_message, asking, prompt_of, reading_of, session_of
 
-        if self._pool is None or self._pool.loaded(model.path) is None:
+        pool = self._pool  # gone from here, where the program ends meanwhile
+        if pool is None or pool.loaded(model.path) is None:
             return None
 
         def prompt() -> "tuple[list[ChatMessage], Reading]":
@@ -502,7 +510,7 @@ class Conductor:
 
         messages, reading = await asyncio.to_thread(prompt)
         session = _EMPTY_PAGE if conversation is None else session_of(conversation)
-        return await self._pool.count(model.path, messages, session=session, reading=reading)
+        return await pool.count(model.path, messages, session=session, reading=reading)
 
     async def count_attachment(self, model: "InstalledModel", attachment: "Attachment") -> int | None:
         """How many tokens an attachment is alone; None while the model is not loaded."""

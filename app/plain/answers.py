@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from app import words
+from app.chat.failures import ChangedError
 from app.chat.store import Draft, Message
 from app.chat.text import one_line
 from app.conducting.lives import AnswerBegun, AnswerEnded, Entitled, FirstWords, Live, ModelMoved, News, Trouble
@@ -60,15 +61,23 @@ class Answers:
             return
         store, page = room.store, room.current
         draft = store.draft(page)
-        asked = await room.conductor.send(
-            room.current,
-            text,
-            model,
-            draft.attachments,
-            temporary=room.temporary,
-            settings=room.beginning.settings,
-            system_prompt=room.beginning.system_prompt,
-        )
+        try:
+            asked = await room.conductor.send(
+                room.current,
+                text,
+                model,
+                draft.attachments,
+                seen=tuple(room.branch),
+                temporary=room.temporary,
+                settings=room.beginning.settings,
+                system_prompt=room.beginning.system_prompt,
+            )
+        except ChangedError as error:
+            room.look()
+            if left is None:
+                store.keep_draft(page, Draft("\n".join(filter(None, [draft.text, text])), draft.attachments))
+            room.say(str(error), "Your words are kept: /paste goes on with them.")
+            return
         store.keep_draft(page, Draft(draft.text if left is None else left))
         if room.current is None:
             room.go_to(asked.question.conversation)
@@ -98,7 +107,12 @@ class Answers:
         if model is None or answer is None:
             return
         if answer.content or answer.reasoning:
-            await self._follow(await self._room.conductor.go_on(answer, model))
+            try:
+                resumed = await self._room.conductor.go_on(answer, model)
+            except ChangedError:
+                self._room.look()
+                raise
+            await self._follow(resumed)
         else:
             await self._again("")
 
@@ -128,6 +142,7 @@ class Answers:
         """Say the answer as it comes, and how it ended."""
         live = self._begun
         assert live is not None and live.message == begun.id  # the conductor says so before it returns
+        self._room.look(begun.id)
         telling = _Telling(self._room, live)
         while self._ended is None:
             self._news.clear()
@@ -135,13 +150,18 @@ class Answers:
                 await asyncio.wait_for(self._news.wait(), 1 / _LOOKS)
             except TimeoutError:
                 telling.go_on()
+        if self._ended.message is not None:
+            self._room.branch[-1:] = [self._ended.message]
         telling.end(self._ended)
 
     # --- versions ---
 
     async def _read(self, typed: str) -> None:
         room, branch = self._room, self._room.branch
-        count = int(typed) if typed.isdecimal() else len(branch)
+        if typed and not typed.isdecimal():
+            room.say("Say how many of the last messages, as /read 2; /read alone reads all.")
+            return
+        count = int(typed) if typed else len(branch)
         if not branch:
             room.say("Nothing has been said here yet.")
         for place, message in list(enumerate(branch, 1))[-count or len(branch) :]:
@@ -157,17 +177,20 @@ class Answers:
                 else "Nothing has been said here yet."
             )
             return
+        place = branch.index(message) + 1
         room.store.move_head(message.conversation, message.id)
-        room.say(f"What you ask next follows message {branch.index(message) + 1}. The other branch stays: /versions.")
+        room.look()
+        room.say(f"What you ask next follows message {place}. The other branch stays: /versions.")
 
     async def _versions(self, typed: str) -> None:
         room, branch = self._room, self._room.branch
-        siblings = room.store.siblings(room.current) if room.current is not None else {}
+        siblings = room.store.siblings(room.current, branch[-1].id) if room.current is not None and branch else {}
         number, _, version = typed.partition(" ")
         message = _numbered(branch, number)
         versions = siblings.get(message.id, ()) if message is not None else ()
         if room.current is not None and version.strip().isdecimal() and 1 <= int(version) <= len(versions):
             room.store.switch(room.current, versions[int(version) - 1])
+            room.look()
             room.say(f"Message {number} is version {int(version)} of {len(versions)} now.")
             await self._read("2")
             return
@@ -218,8 +241,7 @@ class _Telling:
         room, message = self._room, ended.message
         took = "" if ended.status == "failed" else f" after {words.duration(self._live.seconds)}{_speed(message)}"
         room.say(f"{_ENDS[ended.status]}{took}.")
-        if ended.note:
-            room.say(ended.note)
+        room.say(*filter(None, [ended.remark, ended.note]))
 
     def _begin(self, part: str, who: str) -> None:
         if self._part != part:

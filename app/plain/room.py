@@ -51,6 +51,8 @@ class Room:
         """The conversation; None is an empty page that becomes one with its first question."""
         self.temporary = settings.temporary
         """Whether the empty page begins a conversation that is kept in memory alone."""
+        self.branch: list[Message] = []
+        """Its messages from the opening to the last that the person knows of; another window may have added others."""
         self.beginning = self._usual()
         """What the empty page's conversation begins with."""
         self._given_up = False
@@ -72,15 +74,15 @@ class Room:
     def record(self) -> Conversation | None:
         return None if self.current is None else self.store.conversation(self.current)
 
-    @property
-    def branch(self) -> list[Message]:
-        """Its messages from the opening to the head."""
-        return [] if self.current is None else self.store.branch(self.current)
-
     def go_to(self, conversation: int | None, *, temporary: bool = False) -> None:
         """From here on it is this one; None is an empty page."""
         self.current, self.temporary = conversation, temporary
         self.beginning = self._usual()
+        self.look()
+
+    def look(self, end: int | None = None) -> None:
+        """Know the conversation as it is stored now, to its head or to the message `end`."""
+        self.branch = [] if self.current is None else self.store.branch(self.current, end)
 
     @property
     def tuning(self) -> Preset:

@@ -37,9 +37,11 @@ from app.conducting.stores import Stores
 from app.errors import QuietlyError
 from app.settings import Paths, Settings, load_settings, paths, save_settings
 from app.shelf import Shelf
+from app.tui import telling
 from app.tui.actions import ACTIONS, keys_shown
 from app.tui.following import aside
 from app.tui.screens.chat import NARROW, SHORT, ChatScreen
+from app.tui.screens.guarded import GuardedScreen
 from app.tui.widgets.composer import ENTER_BREAKS
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ _COLLECT = (10_000, 20, 500)
 of milliseconds; it is looked through after each answer instead."""
 _REST = 1.0
 """Seconds after an answer until that is done."""
+_NOTICE = 60
+"""Cells that a notice takes at most."""
 _TWICE = 2.0
 """Seconds within which a second Ctrl+C quits."""
 
@@ -88,9 +92,9 @@ class QuietlyApp(App[None]):
         places: Paths,
         today: Callable[[], date] = date.today,
         settings: Settings | None = None,
-        notices: Sequence[str] = (),
+        mistakes: Sequence[str] = (),
     ) -> None:
-        """`notices` are said once the window stands: what was found wrong on the way here."""
+        """`mistakes`: a sentence for each thing that is set and not understood, said once the window stands."""
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW, "-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-short"), (SHORT, "-tall")]
@@ -111,7 +115,8 @@ class QuietlyApp(App[None]):
             lambda: self.own_keys,
         )
         self._places = places
-        self._notices = [*notices, store.notice]
+        self._mistakes = mistakes
+        self._key_mistakes: Sequence[str] = ()
         self.own_keys = {} if self.settings.enter_sends else dict(ENTER_BREAKS)
         """What stands on other keys than its own: by an action's id, its keys as bindings name them."""
         self._interrupted = 0.0
@@ -152,8 +157,10 @@ class QuietlyApp(App[None]):
             gc.freeze()
             gc.set_threshold(*_COLLECT)
             gc.enable()
-        for sentence in filter(None, [*self._notices, *self._use_keys()]):
-            self.notify(sentence, severity="warning", timeout=20, markup=False)
+        self._use_keys()
+        self._tell_mistakes([*self._mistakes, *self._key_mistakes])
+        if self.store.notice:
+            self.notify(self.store.notice, severity="warning", timeout=20, markup=False)
         aside(self, self._tidy)
 
     def on_chat_screen_heard(self, event: ChatScreen.Heard) -> None:
@@ -198,8 +205,17 @@ class QuietlyApp(App[None]):
             aside(self, self._back_up)
         if settings.keep_read != before.keep_read:
             aside(self, self._sweep)
-        for sentence in self._use_keys():
-            self.notify(sentence, severity="warning", timeout=20, markup=False)
+        self._use_keys()
+        self._tell_mistakes(self._key_mistakes)
+
+    def _tell_mistakes(self, sentences: Sequence[str]) -> None:
+        """Say what is not understood of what is set, above the composer."""
+        if not sentences:
+            return
+        width, height = self.size
+        said = telling.mistakes(sentences, min(_NOTICE, width * 9 // 10) - 3, height // 2)
+        title = f"{len(sentences):,} mistakes in the settings" if len(sentences) > 1 else ""
+        self.notify(said, title=title, severity="warning", timeout=20, markup=False)
 
     def action_settings(self) -> None:
         """Show everything that can be set."""
@@ -209,12 +225,12 @@ class QuietlyApp(App[None]):
             if changes:
                 aside(self, partial(self._change, changes))
 
-        self.push_screen(SettingsScreen(self.settings), saved)
+        self.push_screen(SettingsScreen(self.settings, [*self._mistakes, *self._key_mistakes]), saved)
 
     async def _change(self, changes: "Changes") -> None:
         """Set what the person changed, and put it in force. QuietlyError where the file cannot be changed."""
         await asyncio.to_thread(save_settings, self._places.settings, changes)
-        settings, _ = await asyncio.to_thread(load_settings, self._places.settings)
+        settings, self._mistakes = await asyncio.to_thread(load_settings, self._places.settings)
         self.use(settings)
 
     def action_erase(self) -> None:
@@ -254,18 +270,16 @@ class QuietlyApp(App[None]):
             return AwaitComplete()
         return super().push_screen(screen, *others, **named)
 
-    def _use_keys(self) -> list[str]:
-        """Put the keys that the person has set in force; a sentence for each that cannot be."""
+    def _use_keys(self) -> None:
+        """Put the keys that the person has set in force, and keep a sentence for each that cannot be."""
         wanted = self.settings.keys if self.settings.enter_sends else ENTER_BREAKS | self.settings.keys
-        sentences: list[str] = []
-        self.own_keys = dict(wanted)
+        self.own_keys, self._key_mistakes = dict(wanted), ()
         if self.settings.keys:
             from app.tui.keys import keymap, known
 
-            self.own_keys, sentences = keymap(wanted, known())
+            self.own_keys, self._key_mistakes = keymap(wanted, known())
         self.set_keymap(self.own_keys)
         self.chat.use_settings()
-        return sentences
 
     def _pass_on(self, news: "News") -> None:
         """Give what the conductor says to the window, also while another screen covers it."""
@@ -319,6 +333,24 @@ class QuietlyApp(App[None]):
 
     # --- the end ---
 
+    async def action_quit(self) -> None:
+        # Behind the letters that are still on their way to where they were typed.
+        (self.focused or self).call_later(self._quit)
+
+    def _quit(self) -> None:
+        """End, after a question where a form would lose what was changed in it."""
+        if not any(isinstance(screen, GuardedScreen) and screen.would_lose for screen in self.screen_stack):
+            self.exit()
+            return
+        from app.tui.screens.asking import Confirm
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.exit()
+
+        detail = "What you changed in the form is then as it was."
+        self.push_screen(Confirm("Quit without saving?", "Quit", detail), answered)
+
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         self._keep()
         super().exit(result, return_code, message)
@@ -334,7 +366,7 @@ class QuietlyApp(App[None]):
             return
         now = time.monotonic()
         if now - self._interrupted < _TWICE:
-            self.exit()
+            self._quit()
             return
         self._interrupted = now
         self.notify("Press Ctrl+C again to quit.", timeout=_TWICE, markup=False)
@@ -395,11 +427,11 @@ def run_window() -> int:
         return refuse(str(error))
     from app.tui.library import Library
 
-    settings, notices = load_settings(where.settings)
+    settings, mistakes = load_settings(where.settings)
     settings = _with_old_theme(settings, store, where.settings)
     library = Library(where)
     app = QuietlyApp(
-        store, lambda: _pool(where, lambda: app.settings), library, where, settings=settings, notices=notices
+        store, lambda: _pool(where, lambda: app.settings), library, where, settings=settings, mistakes=mistakes
     )
     try:
         with store:

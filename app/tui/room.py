@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import Static
 
+from app.chat.failures import ChangedError, GoneError
 from app.chat.store import Conversation, GenerationSettings, Message, Preset
 from app.chat.text import one_line
 from app.errors import QuietlyError
@@ -57,8 +58,10 @@ class Room:
         self._tunings: dict[bool, Preset] = {}
         """What was chosen on the empty page, the temporary one or the other, for the conversation that it becomes."""
         self.branch: list[Message] = []
-        """Its messages from the opening to the head."""
+        """Its messages in view, from the opening on; another window may have added others, or branched off."""
         self.siblings: dict[int, tuple[int, ...]] = {}
+        self._titles: dict[int, str] = {}
+        """The titles that have been shown, also of conversations that are gone."""
         self.looked = False
         """Whether the models have been looked for."""
         self.hub = ""
@@ -91,6 +94,7 @@ class Room:
             branch, siblings = [], {}
         else:
             store = self.stores.of(conversation)
+            store.conversation(conversation)  # one that is gone is no empty page
             branch, siblings = store.branch(conversation), store.siblings(conversation)
         self.current, self.branch, self.siblings = conversation, branch, siblings
         self.transcript.show([self.entry(message) for message in branch])
@@ -203,7 +207,9 @@ class Room:
 
     def rows(self) -> list[ConversationRow]:
         """The conversations as lists show them."""
-        return telling.conversation_rows(self.stores, self._is_written, self.today())
+        rows = telling.conversation_rows(self.stores, self._is_written, self.today())
+        self._titles.update((row.key, row.title) for row in rows)
+        return rows
 
     def _is_written(self, conversation: int) -> bool:
         return self.awake and self.conductor.live(conversation) is not None
@@ -223,9 +229,21 @@ class Room:
         try:
             act()
         except QuietlyError as error:
-            self.say(str(error), wrong=True)
+            self.refused(error)
             return False
         return True
+
+    def refused(self, error: QuietlyError) -> None:
+        """Say what could not be done; where another window is why, what is in view follows it first."""
+        sentence = str(error)
+        match error:
+            case ChangedError():
+                self.guarded(self.reread)
+            case GoneError(conversation=gone):
+                self.guarded(self.tell_conversations)
+                if gone in self._titles:
+                    sentence = error.sentence(f"“{one_line(self._titles[gone], 40)}”")
+        self.say(sentence, wrong=True)
 
     def copy(self, text: str, what: str) -> None:
         """Give `text` to the clipboard, and say so."""

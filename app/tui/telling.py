@@ -243,3 +243,18 @@ def welcome(shelf: "Shelf", looked: bool, temporary: bool = False) -> Content:
     return Content("\n\n").join(
         [Content.styled("Quietly", "bold $text-primary"), answering, keys.stylize_before("$foreground 60%")]
     )
+
+
+# --- what is wrong with the settings ----------------------------------------------------------------------
+
+
+def mistakes(sentences: Sequence[str], width: int, rows: int) -> str:
+    """As many of the `sentences` as fit into `rows` rows of `width` cells, each whole and the first one always; where
+    they are not all of them, with the way to the rest."""
+    for count in range(len(sentences), 0, -1):
+        more = len(sentences) - count
+        rest = [f"And {more:,} more: /settings has them under Mistakes…"] if more else []
+        said = "\n\n".join([*sentences[:count], *rest])
+        if len(Content(said).wrap(width)) <= rows:
+            break
+    return said

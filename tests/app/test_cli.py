@@ -187,6 +187,8 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path)
         (["export", "-o", ""], "no folder"),
         (["search"], "Nothing was looked for"),
         (["search", "--after", "someday", "x"], "someday"),
+        (["search", "after:2026-13-45"], "2026-13-45 is no day;"),
+        (["search", "--before", "2026-02-30", "x"], "2026-02-30 is no day;"),
         (["import", "nowhere.json"], "nowhere.json"),
         (["settings", "set", "themes", "nord"], "did you mean theme?"),
         (["settings", "set", "backups", "many"], "whole number"),

@@ -292,7 +292,7 @@ class Bringing:
             one = await room.library.look_up(repo)
         except QuietlyError as error:
             self._say(str(error))
-            room.say(str(error), wrong=True)
+            room.refused(error)
             return
         self._fits |= await asyncio.to_thread(room.library.fits, (one,), room.settings.generation.context)
         self._found = tuple(one if known.repo == repo else known for known in self._found)
@@ -340,7 +340,7 @@ class Bringing:
                 self._ask_to_agree(unagreed, name)
                 return
             except QuietlyError as error:
-                room.say(str(error), wrong=True)
+                room.refused(error)
                 return
             finally:
                 self._awaited.remove(repo)

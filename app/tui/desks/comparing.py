@@ -57,7 +57,7 @@ class Comparing:
                 first = await room.conductor.answer(question, own)
             second = await room.conductor.answer(question, other)
         except QuietlyError as error:
-            room.say(str(error), wrong=True)
+            room.refused(error)
             if question.conversation == room.current:
                 room.reread()  # the first may be under way
             return

@@ -39,8 +39,7 @@ class Conversations:
             try:
                 self.bring(conversation, temporary)
             except QuietlyError as error:
-                room.say(str(error), wrong=True)
-                room.guarded(room.tell_conversations)
+                room.refused(error)
         self._writing.focus()
 
     def bring(self, conversation: int | None, temporary: bool = False) -> None:

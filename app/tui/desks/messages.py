@@ -137,7 +137,7 @@ class Messages:
             try:
                 answer = await work
             except QuietlyError as error:
-                room.say(str(error), wrong=True)
+                room.refused(error)
                 return
             finally:
                 self._beginning.discard(conversation)

@@ -46,7 +46,7 @@ class Probabilities:
         try:
             pieces = await room.conductor.pieces(message, model)
         except QuietlyError as error:
-            room.say(str(error), wrong=True)
+            room.refused(error)
             return
         finally:
             busy.stop()

@@ -156,7 +156,11 @@ class Writing:
         store, conversation = page
         async with self._keeping:
             while (draft := self._wanted.pop(page, None)) is not None:
-                await asyncio.to_thread(store.keep_draft, conversation, draft)
+                try:
+                    await asyncio.to_thread(store.keep_draft, conversation, draft)
+                except QuietlyError as error:
+                    self._room.refused(error)
+                    return
                 if page == self._page:
                     self._on_disk = draft
 
@@ -197,7 +201,8 @@ class Writing:
             return
         # Aside: the disk may take its time. Where it belongs is settled now.
         self._sending = True
-        aside(room.app, partial(self._send, text, model, edited, self._page, room.temporary, room.beginning))
+        seen = tuple(room.branch)
+        aside(room.app, partial(self._send, text, model, edited, self._page, seen, room.temporary, room.beginning))
 
     async def _send(
         self,
@@ -205,6 +210,7 @@ class Writing:
         model: "InstalledModel",
         edited: Message | None,
         page: _Page,
+        seen: Sequence[Message],
         temporary: bool,
         beginning: Preset,
     ) -> None:
@@ -219,12 +225,13 @@ class Writing:
                     text,
                     model,
                     attached,
+                    seen=seen,
                     temporary=temporary,
                     settings=beginning.settings,
                     system_prompt=beginning.system_prompt,
                 )
         except QuietlyError as error:
-            room.say(str(error), wrong=True)
+            room.refused(error)
             return
         finally:
             self._sending = False
@@ -294,7 +301,7 @@ class Writing:
                 message.conversation, message.parent, text, message.model, reasoning=message.reasoning
             )
         except QuietlyError as error:
-            room.say(str(error), wrong=True)
+            room.refused(error)
             return
         self.end_editing()
         room.reread(kept.id)
@@ -351,7 +358,7 @@ class Writing:
                             draft = store.draft(conversation)
                             store.keep_draft(conversation, Draft(draft.text, (*draft.attachments, attachment)))
                     except QuietlyError as error:
-                        self._room.say(str(error), wrong=True)
+                        self._room.refused(error)
                     self.count_soon()
             finally:
                 self._reading.remove(page)

@@ -12,6 +12,7 @@ from textual.widgets import Button, Input, Static
 from app.assets import asset
 from app.chat.text import visible
 from app.tui.screens.guarded import GuardedModal
+from app.tui.widgets.line_input import LineInput
 
 if TYPE_CHECKING:
     from app.library.licences import Terms
@@ -78,7 +79,7 @@ class AskLine(GuardedModal[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="question"):
             yield Static(Content(self._question), id="text")
-            yield Input(self._value, id="line", compact=True, max_length=self._longest)
+            yield LineInput(self._value, id="line", compact=True, max_length=self._longest)
             yield Static(Content(self._detail), id="detail")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

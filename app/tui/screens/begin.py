@@ -25,6 +25,7 @@ from app.chat.text import one_line, visible
 from app.errors import QuietlyError
 from app.tui.following import aside
 from app.tui.screens.guarded import GuardedScreen
+from app.tui.widgets.line_input import LineInput
 
 if TYPE_CHECKING:
     from app.library.local import InstalledModel
@@ -69,7 +70,7 @@ class BeginScreen(GuardedScreen[str | None]):
                 classes="way",
             )
             with Horizontal(id="folder-line"):
-                yield Input(placeholder="~/models/…", id="folder", compact=True)
+                yield LineInput(placeholder="~/models/…", id="folder", compact=True)
             yield Static("", id="demonstrations", classes="way", markup=False)
             yield Button("Try a demonstration", id="try", compact=True)
             yield Static("", id="wrong", markup=False)

@@ -4,6 +4,7 @@ It puts the widgets on the screen, paints what is being written, and passes what
 What a person can do is the table's (`app.tui.actions`), how it is done the desks'.
 """
 
+import asyncio
 import contextlib
 import inspect
 import time
@@ -23,7 +24,7 @@ from app.errors import QuietlyError
 from app.shelf import Shelf
 from app.tui import telling
 from app.tui.actions import ACTIONS, BY_ID, bindings, command, shown
-from app.tui.following import aside
+from app.tui.following import aside, in_place
 from app.tui.room import Room
 from app.tui.screens.guarded import GuardedScreen
 from app.tui.widgets.composer import Command, Composer
@@ -118,6 +119,7 @@ class ChatScreen(GuardedScreen[None]):
         self._painter: Timer = self.set_interval(1 / PAINTS, self._paint, pause=True)
         # Everything else waits until the first frame is on the terminal.
         self.use_settings()
+        self.watch(self.app, "app_focus", self._returned, init=False)
         self.call_after_refresh(self._wake)
 
     def use_settings(self) -> None:
@@ -164,6 +166,16 @@ class ChatScreen(GuardedScreen[None]):
         if latest is None or (settings.keep_days and latest.updated < time.time() - settings.keep_days * 86400):
             return None
         return latest.id
+
+    def _returned(self, focused: bool) -> None:
+        """The window has the focus again, or has it no longer."""
+        if focused and self._awake:
+            in_place(self.app, "returned", self._follow_others)
+
+    async def _follow_others(self) -> None:
+        """Other windows may have made, named or deleted conversations meanwhile."""
+        if await asyncio.to_thread(self.room.stores.disk.changed_elsewhere):
+            self.room.tell_conversations()
 
     def expired(self, count: int, days: int) -> None:
         """So many conversations were deleted because nothing was said in them for so many days."""
@@ -213,9 +225,8 @@ class ChatScreen(GuardedScreen[None]):
             if message is not None:
                 room.replace(message)
                 entry = room.entry(message)
-                finished = live.written.finished
-                if ended.status == "complete" and finished and not finished.completion_tokens and message.content:
-                    room.say("The model has nothing to add.")
+                if ended.remark:
+                    room.say(ended.remark)
             else:
                 entry = telling.ended_entry(live, ended.status, ended.note, room.place(live.message))
             room.transcript.finish(entry)
@@ -268,7 +279,7 @@ class ChatScreen(GuardedScreen[None]):
         try:
             await super()._dispatch_message(message)
         except QuietlyError as error:
-            self.room.say(str(error), wrong=True)
+            self.room.refused(error)
 
     async def action_act(self, id: str, argument: str = "") -> None:
         """Do what the table calls `id`; refusals are said."""
@@ -281,7 +292,7 @@ class ChatScreen(GuardedScreen[None]):
             if inspect.isawaitable(done):
                 await done
         except QuietlyError as error:
-            self.room.say(str(error), wrong=True)
+            self.room.refused(error)
         except Exception as error:
             # One act that fails is no reason to end the window.
             self.room.say(f"That did not work. {self._report(error)}", wrong=True)

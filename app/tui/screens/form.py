@@ -22,11 +22,12 @@ from app.chat.text import one_line
 from app.fields import Field, expected, fits
 from app.tui.screens.guarded import GuardedScreen
 from app.tui.widgets.controls import Changed, Choice, Line, Settled, Text
+from app.tui.widgets.keys_line import KeysLine
 
 Changes = dict[str, object | None]
 """By field the value chosen now; None is a choice taken back."""
 NARROW = 80
-"""Columns below which there is no room for hints."""
+"""Columns below which the buttons stand closer."""
 WIDE = 150
 """Columns from which on every row says what it does; in fewer only the foot does, of the row in use."""
 
@@ -116,7 +117,7 @@ class Form(GuardedScreen[Changes | None]):
                 yield Button(self._yes, id="save", variant="primary", compact=True)
                 yield from self.further()
                 yield Button("Leave", id="leave", compact=True)
-                yield Static(Content(f"Ctrl+S {self._yes.lower()} · Esc leave"), id="keys")
+                yield KeysLine(f"Ctrl+S {self._yes.lower()}", "Esc leave", id="keys")
 
     def further(self) -> Iterable[Widget]:
         """What else stands at the foot."""
@@ -145,7 +146,7 @@ class Form(GuardedScreen[Changes | None]):
         return "" if held is None or not row.is_changed else self._check(row.field, held)
 
     @property
-    def _is_changed(self) -> bool:
+    def would_lose(self) -> bool:
         return any(row.is_changed for row in self._rows.values())
 
     @property
@@ -202,7 +203,7 @@ class Form(GuardedScreen[Changes | None]):
     def _leave(self) -> None:
         if not self.is_active:
             return
-        if not self._is_changed:
+        if not self.would_lose:
             self.dismiss(None)
             return
         from app.tui.screens.asking import Confirm

@@ -21,6 +21,11 @@ class GuardedScreen(Screen[Result]):
 
     _at_the_end: Callable[[], object] | None = None
 
+    @property
+    def would_lose(self) -> bool:
+        """Whether something that a person did here is lost where the window ends now."""
+        return False
+
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
         """Leave, once; under another screen nothing is left."""
         return super().dismiss(result) if self.is_active else AwaitComplete()

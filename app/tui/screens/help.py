@@ -1,18 +1,17 @@
 """The help: every key and what it does, read from the table of actions."""
 
-from collections.abc import Mapping
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, zip_longest
+from textwrap import wrap
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
+from textual.geometry import Size
+from textual.widget import Widget
 
-from app.assets import asset
 from app.tui.actions import ACTIONS, keys_shown, shown
-from app.tui.screens.guarded import GuardedModal
+from app.tui.screens.page import PageScreen
 
 _WRITING = (
     ("↑ ↓", "On the first and last line: what you asked before"),
@@ -36,30 +35,22 @@ _LISTS = (
     ("R, P, D", "Rename, pin, delete what is under the cursor"),
 )
 _COLUMN = 22
+_GAP = 2
+_NARROWEST = 12
+"""Cells for what keys do, however few there are."""
 
 
-def _row(keys: str, says: str) -> Content:
-    return Content.assemble("  ", (keys.ljust(_COLUMN), "bold $text-accent"), says)
-
-
-def help_text(keymap: Mapping[str, str]) -> Content:
-    """The whole help as styled text; `keymap` has the person's own keys."""
-    blocks = [_block("Composer", [*_sending(keymap), *_WRITING])]
+def help_text(keymap: Mapping[str, str], width: int) -> Content:
+    """The whole help as styled text in `width` cells; `keymap` has the person's own keys."""
+    blocks = [_block("Composer", [*_sending(keymap), *_WRITING], width)]
     for group, members in groupby(ACTIONS, key=lambda action: action.group):
-        blocks.append(
-            _block(
-                group,
-                [
-                    (
-                        ", ".join(part for part in (keys_shown(action, keymap), action.typed) if part),
-                        action.label.rstrip("…"),
-                    )
-                    for action in members
-                ],
-            )
-        )
-    blocks.append(_block("In the messages", _READING))
-    blocks.append(_block("In the lists", _LISTS))
+        rows = [
+            (", ".join(filter(None, (keys_shown(action, keymap), action.typed))), action.label.rstrip("…"))
+            for action in members
+        ]
+        blocks.append(_block(group, rows, width))
+    blocks.append(_block("In the messages", _READING, width))
+    blocks.append(_block("In the lists", _LISTS, width))
     return Content("\n\n").join(blocks)
 
 
@@ -72,31 +63,38 @@ def _sending(keymap: Mapping[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-def _block(title: str, rows: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> Content:
-    return Content("\n").join([Content.styled(title, "bold"), *(_row(*row) for row in rows)])
+def _block(title: str, rows: Sequence[tuple[str, str]], width: int) -> Content:
+    return Content("\n").join([Content.styled(title, "bold"), *(line for row in rows for line in _row(*row, width))])
 
 
-class HelpScreen(GuardedModal[None]):
+def _row(keys: str, says: str, width: int) -> Iterator[Content]:
+    """The keys and what they do, each in its own column, in as many lines as the longer takes."""
+    columns = wrap(keys, _COLUMN - _GAP), wrap(says, max(width - _GAP - _COLUMN, _NARROWEST))
+    for left, right in zip_longest(*columns, fillvalue=""):
+        yield Content.assemble(" " * _GAP, (left.ljust(_COLUMN), "bold $text-accent"), right)
+
+
+class _Keys(Widget):
+    """The help, laid out for whatever width there is."""
+
+    def __init__(self, keymap: Mapping[str, str]) -> None:
+        super().__init__()
+        self._keymap = keymap
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(help_text(self._keymap, width).plain.split("\n"))
+
+    def render(self) -> Content:
+        return help_text(self._keymap, self.content_size.width)
+
+
+class HelpScreen(PageScreen):
     """Keys and what they do; Escape or the key that opened it closes it."""
 
-    CSS_PATH = asset("styles/help.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter,f1,ctrl+underscore,ctrl+slash", "leave", "Close", show=False, id="help.close"),
+        Binding("f1,ctrl+underscore,ctrl+slash", "leave", "Close", show=False, id="help.close"),
     ]
 
     def __init__(self, keymap: Mapping[str, str]) -> None:
         """`keymap`: by an action's id the keys it stands on instead of its own."""
-        super().__init__()
-        self._keymap = keymap
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(id="help") as page:
-            page.border_title = "Help"
-            page.border_subtitle = "Esc closes"
-            yield Static(help_text(self._keymap))
-
-    def on_mount(self) -> None:
-        self.query_one("#help").focus()
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
+        super().__init__("Help", _Keys(keymap))

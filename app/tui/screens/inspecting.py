@@ -21,6 +21,7 @@ from app.inspecting.rows import measure
 from app.tui.following import Following, aside
 from app.tui.screens.guarded import GuardedModal
 from app.tui.widgets.laid import Laid
+from app.tui.widgets.line_input import LineInput
 
 LONGEST = 20_000
 """Characters of a text that is typed or pasted."""
@@ -48,13 +49,13 @@ class InspectScreen(GuardedModal[None]):
             box.border_title = "What it is made of"
             with VerticalScroll(id="page"):
                 yield Laid(id="told")
-            yield Input(
+            yield LineInput(
                 placeholder="A text of yours, to be counted in its tokens", id="text", compact=True, max_length=LONGEST
             )
             yield Static("", id="said", markup=False)
 
     async def on_mount(self) -> None:
-        self.query_one(Input).display = False
+        self.query_one(LineInput).display = False
         self.query_one("#page").focus()
         self._say("Reading the model…")
         aside(self, self._read)
@@ -69,7 +70,7 @@ class InspectScreen(GuardedModal[None]):
             self._say(str(error))
             return
         self.query_one(Laid).show_sections(told.sections)
-        self.query_one(Input).display = told.has_tokenizer
+        self.query_one(LineInput).display = told.has_tokenizer
         self._say(_KEYS if told.has_tokenizer else _FEWER_KEYS)
 
     # --- the line ---
@@ -95,7 +96,7 @@ class InspectScreen(GuardedModal[None]):
 
     def action_change(self) -> None:
         """Between the page and the line, where there is one."""
-        line = self.query_one(Input)
+        line = self.query_one(LineInput)
         self.set_focus(line if line.display and not line.has_focus else self.query_one("#page"))
 
     def action_leave(self) -> None:

@@ -26,6 +26,8 @@ from app.tui.widgets.options import Options
 
 _FRAME = 4
 """Cells of border and padding at both sides together."""
+_BESIDE = 2
+"""Cells that the border takes beside the title, besides those."""
 _GAP = 3
 _WIDEST = 72
 
@@ -73,8 +75,9 @@ class Menu(GuardedModal[str | None]):
         keys = max((cell_len(shown(row.keys)) for row in self._rows), default=0)
         widest = max(map(cell_len, labels), default=0)
         reasons = max((cell_len(row.why) + 2 for row in self._rows if not row.enabled and row.why), default=0)
-        room = min(max(widest + reasons + _GAP + keys, 24), _WIDEST, self.app.size.width - _FRAME)
-        menu.border_title = Content(one_line(self._title, room))
+        titled = cell_len(one_line(self._title, _WIDEST)) + _BESIDE
+        room = min(max(widest + reasons + _GAP + keys, titled, 24), _WIDEST, self.app.size.width - _FRAME)
+        menu.border_title = Content(one_line(self._title, room - _BESIDE))
         menu.styles.width = room + _FRAME
         kept = rows.highlighted
         rows.clear_options()

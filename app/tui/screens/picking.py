@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from app.assets import asset
@@ -23,6 +23,7 @@ from app.errors import QuietlyError
 from app.home import expanded
 from app.tui.folders import Entry, entries, fitting
 from app.tui.screens.guarded import GuardedModal
+from app.tui.widgets.line_input import LineInput
 from app.tui.widgets.options import Options
 
 _MOST = 500
@@ -30,7 +31,7 @@ _MOST = 500
 _UP = "../"
 
 
-class PathLine(Input):
+class PathLine(LineInput):
     """The path as it is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

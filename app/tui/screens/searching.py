@@ -9,18 +9,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from app.assets import asset
 from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.tui.screens.guarded import GuardedModal
+from app.tui.widgets.keys_line import in_line
+from app.tui.widgets.line_input import LineInput
 from app.tui.widgets.options import Options
 
 if TYPE_CHECKING:
@@ -31,8 +34,13 @@ DEBOUNCE = 0.15
 """Seconds without a key until what is typed is looked for."""
 AGAIN = 0.05
 """Seconds until the next look, while messages wait to be taken in."""
-_HINT = "“a phrase” · -without · model:qwen · after:2026-01-31 · before:yesterday"
+_HINTS = ("“a phrase”", "-without", "model:qwen", "after:2026-01-31", "before:yesterday")
 _TITLE_CELLS = 48
+_THE_TITLE = "the title"
+_SHORTEST = 12
+"""Cells of a title, however few there are."""
+_BESIDE = 4
+"""Cells beside a title: the row's padding, and the gap behind the title."""
 _RECENT = 200
 """Conversations listed while nothing is typed: thousands would hold up the next key."""
 
@@ -96,14 +104,17 @@ class SearchScreen(GuardedModal[Place | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="searching"):
-            yield Input(self._first, placeholder="Search titles and messages", id="query", compact=True, max_length=500)
+            yield LineInput(
+                self._first, placeholder="Search titles and messages", id="query", compact=True, max_length=500
+            )
             yield Options("found")
             yield Static("", id="said", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(Options).can_focus = False
-        self.query_one(Input).focus()
+        self.query_one(LineInput).focus()
         self._search()
+        self.call_after_refresh(self._fit)
 
     def on_unmount(self) -> None:
         self._give_up()
@@ -112,7 +123,7 @@ class SearchScreen(GuardedModal[Place | None]):
 
     @property
     def _typed(self) -> str:
-        return self.query_one(Input).value.strip()
+        return self.query_one(LineInput).value.strip()
 
     def on_input_changed(self) -> None:
         if self._soon is not None:
@@ -131,6 +142,11 @@ class SearchScreen(GuardedModal[Place | None]):
         if self._typed:
             self._looking = asyncio.create_task(self._search_aside(self._typed))
         else:
+            self._show_recent()
+
+    def _fit(self) -> None:
+        """It is known how much room there is: let the titles have it."""
+        if not self._typed:
             self._show_recent()
 
     def _give_up(self) -> None:
@@ -154,22 +170,29 @@ class SearchScreen(GuardedModal[Place | None]):
     # --- what is shown ---
 
     def _show_recent(self) -> None:
-        self._show([_Row(Place(row.key), self._recent_row(row)) for row in self._recent], _HINT)
+        self._show([_Row(Place(row.key), self._recent_row(row)) for row in self._recent], self._hint())
 
     def _show_found(self, looked: Looked) -> None:
         found, count = looked.found, len(looked.found.hits)
-        places = f"nothing found · {_HINT}" if not count else "one place" if count == 1 else f"{count:,} places"
+        places = self._hint("nothing found") if not count else "one place" if count == 1 else f"{count:,} places"
         said = f"the first {count:,} places; type more to narrow them down" if found.more else places
         self._show(
             [_Row(Place(hit.conversation, hit.message, _words(hit)), self._found_row(hit)) for hit in found.hits],
             f"{said} · {looked.waiting:,} messages still to look through" if looked.waiting else said,
         )
 
+    def _hint(self, *said: str) -> str:
+        """How what is looked for can be narrowed down, behind what is `said`."""
+        return in_line([*said, *_HINTS], self.query_one("#said").content_size.width)
+
     def _show(self, rows: list[_Row], said: str) -> None:
         self.query_one("#said", Static).update(Content(said))
         options = self.query_one(Options)
-        before, now = ([row.place for row in of if isinstance(row, _Row)] for of in (options.options, rows))
-        if now == before:
+        standing = [row for row in options.options if isinstance(row, _Row)]
+        before, now = ([row.place for row in of] for of in (standing, rows))
+        if now == before and all(
+            str(one.prompt) == str(other.prompt) for one, other in zip(rows, standing, strict=True)
+        ):
             return
         # Where more was found for the same words, the person may be on their way down the list.
         here = before[options.highlighted] if options.highlighted and self._shown == self._typed else None
@@ -182,7 +205,16 @@ class SearchScreen(GuardedModal[Place | None]):
             options.scroll_home(animate=False)
 
     def _recent_row(self, row: "ConversationRow") -> Content:
-        return Content.assemble(one_line(row.title, _TITLE_CELLS), (f"  {row.day}", "dim"))
+        return self._titled(row.title, row.day)
+
+    def _titled(self, title: str, about: str) -> Content:
+        """A conversation, and behind it what there is to know, for which the title gives way."""
+        cells = max(_SHORTEST, min(_TITLE_CELLS, self._room(about)))
+        return Content.assemble(one_line(title, cells) or "Untitled", (f"  {about}", "dim"))
+
+    def _room(self, about: str) -> int:
+        """Cells left in a row beside `about`."""
+        return self.query_one(Options).scrollable_content_region.width - _BESIDE - cell_len(about)
 
     def _found_row(self, hit: "Hit") -> Content:
         """Whose words they are and when, and below it the words with what was found in them."""
@@ -190,12 +222,11 @@ class SearchScreen(GuardedModal[Place | None]):
         for start, end in hit.marks:
             snippet = snippet.stylize("bold underline", start, end)
         if hit.message is None:
-            return Content.assemble(snippet, ("  the title", "dim"))
+            whole = snippet.truncate(max(_SHORTEST, self._room(_THE_TITLE)), ellipsis=True)
+            return Content.assemble(whole, (f"  {_THE_TITLE}", "dim"))
         speaker = "you" if hit.role == "user" else one_line(hit.model or "answer", 24)
         where = {"reasoning": " · reasoning", "attachments": " · attached"}.get(hit.where, "")
-        title = one_line(hit.title, _TITLE_CELLS) or "Untitled"
-        about = f"  {speaker} · {self._day(hit.created)}{where}"
-        return Content.assemble(title, (about, "dim"), "\n  ", snippet)
+        return self._titled(hit.title, f"{speaker} · {self._day(hit.created)}{where}") + Content("\n  ") + snippet
 
     # --- keys and mouse ---
 

@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from app.assets import asset
 from app.chat.text import one_line, visible
@@ -25,7 +25,9 @@ from app.inspecting.told import Drawn, Source, Table, Words, laid
 from app.inspecting.vocabulary import Piece, split_words
 from app.tui.following import Following
 from app.tui.screens.guarded import GuardedModal
+from app.tui.widgets.keys_line import KeysLine
 from app.tui.widgets.laid import Laid
+from app.tui.widgets.line_input import LineInput
 from app.tui.widgets.options import Options
 from app.words import activity
 
@@ -38,7 +40,7 @@ LONGEST = 2_000
 MOST_WORDS = 8
 WIDE = 104
 """Columns from which on the rows stand beside the tokens."""
-_KEYS = "↑↓ token · Tab to the rows and the words · Esc closes"
+_KEYS = ("↑↓ token", "Tab moves on", "Esc closes")
 
 
 class Model(Protocol):
@@ -121,7 +123,7 @@ class TokensScreen(GuardedModal[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="tokens") as box:
             box.border_title = f"Tokens of {one_line(self._model.name, 60)}"
-            yield Input(
+            yield LineInput(
                 self._first, placeholder="A text, to be made tokens of", id="text", compact=True, max_length=LONGEST
             )
             yield Static("", id="measured", markup=False)
@@ -131,10 +133,10 @@ class TokensScreen(GuardedModal[None]):
                     yield _Tokens()
                 with VerticalScroll(id="about"):
                     yield Laid(id="rows")
-            yield Input(
+            yield LineInput(
                 placeholder="Words to compare, with commas between them", id="words", compact=True, max_length=400
             )
-            yield Static(Content(_KEYS), id="keys")
+            yield KeysLine(*_KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.query_one("#text").focus()
@@ -145,7 +147,7 @@ class TokensScreen(GuardedModal[None]):
     # --- tokens ---
 
     def on_input_changed(self) -> None:
-        text, words = (self.query_one(id, Input).value for id in ("#text", "#words"))
+        text, words = (self.query_one(id, LineInput).value for id in ("#text", "#words"))
         self._spelling.want(_Typed(text, split_words(words)[:MOST_WORDS]))
 
     async def _spell(self, typed: _Typed) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 from textual.widgets.text_area import EditResult, Location, Selection
 
-from app.chat.text import storable, visible
+from app.chat.text import JOINERS, storable, visible
 from app.errors import QuietlyError
 from app.tui.following import in_place
 from app.tui.widgets.completion import Command, matching
@@ -122,7 +124,18 @@ class Composer(TextArea):
     def hint(self, send: str, new_line: str) -> None:
         """Say which keys send and begin a new line, as people read them, where nothing is written yet."""
         self.send = send
-        self.placeholder = f"Ask anything   ({send} sends, {new_line} begins a new line)"
+        self._hints = (
+            f"Ask anything   ({send} sends, {new_line} begins a new line)",
+            f"Ask anything ({send} sends, {new_line} new line)",
+        )
+        self._show_hint()
+
+    def _show_hint(self) -> None:
+        width = self.content_size.width
+        self.placeholder = Content(next((hint for hint in self._hints if cell_len(hint) <= width), "Ask anything"))
+
+    def on_resize(self) -> None:
+        self._show_hint()
 
     # --- sending ---
 
@@ -175,7 +188,11 @@ class Composer(TextArea):
                 event.prevent_default()
                 event.stop()
                 return
-        if event.key.startswith("alt+"):
+        if event.character in JOINERS:  # no letters, and so no keys to Textual
+            event.prevent_default()
+            event.stop()
+            self.replace(event.character, *self.selection, maintain_selection_offset=False)
+        elif event.key.startswith("alt+"):
             # Option with a letter that means nothing here is for the window, and no letter.
             event.prevent_default()
 

@@ -15,6 +15,7 @@ from textual.widgets import Input, Static, TextArea
 
 from app.chat.text import one_line, visible
 from app.fields import Field, shown
+from app.tui.widgets.line_input import LineInput
 
 _LISTED = 3
 """Values from which on a menu lists them."""
@@ -118,7 +119,7 @@ class Choice(Static, can_focus=True):
         self.action_list()
 
 
-class Line(Input):
+class Line(LineInput):
     """A number, or a line of text. Empty it is nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -142,12 +143,9 @@ class Line(Input):
 
     def put(self, value: object | None, unset: str) -> None:
         text = "" if value is None else f"{value:.10g}" if isinstance(value, float) else one_line(str(value), 1000)
-        self._put = (value, text)
         self.placeholder = one_line(unset, 100)
         self.value = text
-
-    def insert_text_at_cursor(self, text: str) -> None:
-        super().insert_text_at_cursor(visible(text))
+        self._put = (value, self.value)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

@@ -4,10 +4,11 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widgets import Input
+
+from app.tui.widgets.line_input import LineInput
 
 
-class FilterLine(Input):
+class FilterLine(LineInput):
     """Narrows a list by what is typed, and moves the list's cursor meanwhile."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

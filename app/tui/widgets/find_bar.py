@@ -14,19 +14,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from app.chat.text import visible
+from app.tui.widgets.line_input import LineInput
 
 _ROOMY = 76
 """Columns from which on there is room to say the keys."""
-
-
-class _Query(Input):
-    """The line itself; what is pasted is made safe to show, and is one line."""
-
-    def _on_paste(self, event: events.Paste) -> None:
-        event.prevent_default()
-        event.stop()
-        self.replace(" ".join(visible(event.text).split()), *sorted(self.selection))
 
 
 class _Sign(Static):
@@ -87,7 +78,7 @@ class FindBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static(Content("Find"), classes="find-word")
-        yield _Query(compact=True, max_length=200)
+        yield LineInput(compact=True, max_length=200)
         yield Static("", classes="find-count", markup=False)
         yield _Sign("↑", "step(-1)", "The match before")
         yield _Sign("↓", "step(1)", "The next match")
@@ -104,7 +95,7 @@ class FindBar(Horizontal):
     def open(self) -> None:
         """Come into sight with the last query selected, so that typing replaces it and Enter repeats it."""
         self.display = True
-        line = self.query_one(_Query)
+        line = self.query_one(LineInput)
         # At once, not when the screen gets to it: what is typed right behind the key belongs here.
         self.screen.set_focus(line)
         line.select_all()

@@ -23,6 +23,8 @@ from textual.visual import Visual
 from app.chat.text import one_line
 
 _MARK = "▸"
+_ROOMY = 40
+"""Cells from which on a list has some to spare."""
 _LONGEST = 400
 """Cells of a title that is told whole when the mouse rests on its row."""
 
@@ -147,7 +149,9 @@ class Rows(ScrollView, can_focus=True):
         # What is quiet elsewhere must not vanish on the cursor's own colour.
         quiet = Style() if pointed else self.get_visual_style("rows--quiet", partial=True)
         marked = self.get_visual_style("rows--marked", partial=True) if row.marked else Style()
-        after = [*row.after, *([(f" {self.TAIL}", "")] if tail else [])]
+        # Where there is room, its cells are kept free, so that what stands before it stays in its column.
+        end = f" {self.TAIL}" if tail else "  " if self.TAIL and width >= _ROOMY else ""
+        after = [*row.after, (end, "")]
         sign, colour = row.sign
         room = max(1, width - 2 - cell_len(sign) - sum(cell_len(text) for text, _ in after))
         return Content.assemble(

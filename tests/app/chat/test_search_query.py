@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.chat.search import Query, Search, parse
 from app.chat.store import Store
+from app.errors import QuietlyError
 from tests.app.chat.conftest import caught_up
 
 TODAY = date(2026, 11, 22)
@@ -61,9 +62,29 @@ def test_days_are_those_of_this_place(typed: str, since: date | None, until: dat
     assert query.words == ()
 
 
-@pytest.mark.parametrize("typed", ["after:2026-13-01 ", "after:0000 ", "before:2026-02-31 ", "after:99999 "])
-def test_a_day_that_never_was_is_no_filter(typed: str) -> None:
+@pytest.mark.parametrize(
+    "typed", ["after:2026-13 ", "after:2026-13-4", "after:0000 ", "before:2026-02-", "after:99999 "]
+)
+def test_what_may_still_become_a_day_is_no_filter_yet(typed: str) -> None:
     assert parse(typed, TODAY) == Query()
+
+
+@pytest.mark.parametrize(
+    ("typed", "day"),
+    [
+        ("after:2026-13-45 story", "2026-13-45"),
+        ("story before:2026-02-30", "2026-02-30"),
+        ('after:"0000-01-01"', "0000-01-01"),
+    ],
+)
+def test_a_day_that_is_written_out_and_never_was_is_refused(typed: str, day: str) -> None:
+    with pytest.raises(QuietlyError, match=f"{day} is no day; write one that there is"):
+        parse(typed, TODAY)
+
+
+def test_only_a_day_that_is_meant_as_one_is_refused() -> None:
+    query = parse("2026-13-45 model:2026-13-45 -after:2026-13-45 ", TODAY)
+    assert query == Query(words=("2026-13-45",), excluded=("after:2026-13-45",), model="2026-13-45")
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1)))

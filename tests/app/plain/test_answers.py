@@ -150,6 +150,17 @@ async def test_an_answer_goes_on_where_it_ended_and_only_what_is_new_is_said(tal
     assert store.branch(store.latest().id)[1].content == "one two three"
 
 
+async def test_an_answer_to_which_nothing_is_added_says_so(talking: Opener, store: Store) -> None:
+    async with talking() as talk:
+        assert "nothing to add" not in await talk.answered("Count.", "one two")
+        turn = await talk.ask("/continue")
+        turn.restate()
+        turn.finish()
+        assert "Complete after" in (said := await talk.until("You: "))
+    assert said.endswith("\nThe model has nothing to add.\nYou: ")
+    assert store.branch(store.latest().id)[1].content == "one two"
+
+
 @pytest.mark.parametrize(
     ("lines", "asked"),
     [
@@ -212,3 +223,40 @@ async def test_without_a_model_the_way_to_one_is_said(talking: Opener) -> None:
     broken = a_model("broken", STARTER.path, problem="broken has no config.json; download it again.")
     async with talking(None, broken) as talk:
         assert "quietly models get starter" in await talk.hears("Hello?")
+
+
+async def test_a_question_follows_what_was_heard_and_not_what_another_window_has_asked(
+    talking: Opener, store: Store
+) -> None:
+    conversation = converse(store, "Begin", "Begun")
+    async with talking() as talk:
+        with Store.open(store.path) as other:
+            asked = other.ask(conversation, other.conversation(conversation).head, "Theirs")
+            begun = other.begin_answer(conversation, asked.id, "starter", {})
+            other.finish(begun.id, "complete", answer="Never heard here")
+        assert "Never heard" not in await talk.hears("/read")
+        turn = await talk.ask("Mine")
+        assert [one.content for one in turn.messages] == ["Begin", "Begun", "Mine"]
+        turn.finish()
+        await talk.until("Complete", "\nYou: ")
+        assert "Message 3 is version 2 of 2." in await talk.hears("/versions")
+        assert "Never heard here" in await talk.hears("/versions 3 1")
+        turn = await talk.ask("More")
+        assert [one.content for one in turn.messages][2:] == ["Theirs", "Never heard here", "More"]
+        turn.finish()
+        await talk.until("Complete", "\nYou: ")
+
+
+async def test_a_question_is_kept_while_words_that_another_window_added_are_read(talking: Opener, store: Store) -> None:
+    conversation = converse(store, "Begin", "Begun")
+    async with talking() as talk:
+        with Store.open(store.path) as other:
+            answer = other.resume(other.branch(conversation)[-1].id, "starter", {})
+            other.finish(answer.id, "complete", answer="Begun, and gone on")
+        assert "/paste goes on with them" in await talk.hears("Mine")
+        assert "and gone on" in await talk.hears("/read 1")
+        talk.typed.type("/paste")
+        turn = await talk.ask(".")
+        assert [one.content for one in turn.messages] == ["Begin", "Begun, and gone on", "Mine"]
+        turn.finish()
+        await talk.until("Complete", "\nYou: ")

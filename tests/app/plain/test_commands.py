@@ -14,6 +14,7 @@ from app.tui.actions import TYPED
 from tests.app.living import keep_read
 from tests.app.plain.conftest import Opener
 from tests.app.tui.window import LARGER, STARTER, converse
+from tests.waiting import PATIENCE
 
 
 def test_what_the_window_has_too_has_the_same_name() -> None:
@@ -37,6 +38,7 @@ async def test_it_opens_with_the_latest_and_goes_anywhere(talking: Opener, store
         assert listed.index("Lviv") < listed.index("Riga") and f"{first}: Where is Riga?, Today." in listed
         assert f"This is conversation {first}, “Where is Riga?”, with 2 messages." in await talk.hears(f"/open {first}")
         assert await talk.hears("/read 1") == "2. starter: In the north.\n"
+        assert "as /read 2" in await talk.hears("/read all")
         assert "not here" in await talk.hears("/open 99")
         assert "new conversation" in await talk.hears("/new")
 
@@ -141,17 +143,19 @@ async def test_whom_it_spoke_to_is_said(talking: Opener, ledger) -> None:
 
 async def test_long_work_says_how_far_it_has_come_and_can_be_given_up(talking: Opener, monkeypatch) -> None:
     monkeypatch.setattr("app.plain.room.SELDOM", 0.0)
-    begun = threading.Event()
+    begun, interrupted = threading.Event(), threading.Event()
 
     def work(report: Callable[[int, int], None]) -> None:
-        while True:
-            report(1, 400)
-            begun.set()
+        report(1, 400)
+        begun.set()
+        interrupted.wait(PATIENCE)
+        report(2, 400)
 
     async with talking() as talk:
         working = asyncio.create_task(talk.plain.room.aside("Importing", work))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, PATIENCE)
         talk.plain.interrupt()
+        interrupted.set()
         with pytest.raises(GivenUp):
             await working
         await talk.until("Importing 1 of 400.\n")

@@ -1,6 +1,6 @@
 """A window over a real store, with engines and a library that the test plays."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import date
 from typing import Any
@@ -112,8 +112,10 @@ def opened(store: Store, places: Paths) -> Opener:
         pool, library = pool or FakePool(), library or FakeLibrary(STARTER, LARGER)
         today, settings = others.get("today", date.today), others.get("settings", Settings())
         assert callable(today) and isinstance(settings, Settings)
-        app = QuietlyApp(store, lambda: pool, library, places, today, settings)
-        async with app.run_test(size=size) as pilot:
+        mistakes = others.get("mistakes", ())
+        assert isinstance(mistakes, Sequence)
+        app = QuietlyApp(store, lambda: pool, library, places, today, settings, mistakes)
+        async with app.run_test(size=size, notifications=bool(mistakes)) as pilot:
             window = Window(app, pool, library, pilot)
             if others.get("waits", True):
                 await window.ready()

@@ -107,7 +107,31 @@ async def opened(size: tuple[int, int] = (60, 30)) -> AsyncIterator[Desk]:
         yield desk
 
 
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (60, "Ask anything   (Enter sends, Ctrl+J begins a new line)"),
+        (50, "Ask anything (Enter sends, Ctrl+J new line)"),
+        (40, "Ask anything"),
+    ],
+)
+async def test_what_stands_in_the_empty_composer_fits_into_its_one_line(width: int, said: str) -> None:
+    async with opened((200, 30)) as desk:
+        await desk.pilot.resize_terminal(width, 30)
+        await until(lambda: desk.composer.size.width < width)
+        await desk.pilot.pause()
+        assert str(desk.composer.placeholder) == said and desk.composer.size.height == 1
+
+
 # --- keys, by the bytes that terminals send for them ---
+
+
+@pytest.mark.parametrize("typed", ["👩\u200d🚀", "می\u200cخواهم", "שלום", "東京"])
+async def test_every_script_and_what_is_joined_can_be_typed(typed: str) -> None:
+    async with opened() as desk:
+        await desk.send(typed)
+        assert desk.text == typed
+
 
 LEFT_WORD, RIGHT_WORD = ("\x1bb", "\x1b[1;3D", "\x1b\x1b[D", "\x1b[98;3u"), ("\x1bf", "\x1b[1;3C", "\x1b\x1b[C")
 

@@ -228,6 +228,22 @@ async def test_every_field_is_reached_by_the_arrows_and_says_what_it_does(
         assert form.results == [{}]
 
 
+@pytest.mark.parametrize(
+    ("width", "said"), [(60, "Ctrl+S save · Esc leave"), (44, "Ctrl+S save"), (32, ""), (80, "Ctrl+S save · Esc leave")]
+)
+async def test_the_keys_are_said_whole_or_not_at_all(filling: Opener, width: int, said: str) -> None:
+    async with filling(size=(width, 18)) as form:
+        foot = next(line for line in form.app.page.split("\n") if "Leave" in line)
+        assert " ".join(foot.split("Leave")[1].split()) == said
+
+
+async def test_why_something_is_settled_elsewhere_is_said_whole_where_there_is_little_room(filling: Opener) -> None:
+    async with filling(
+        Form("Things", FIELDS, VALUES, locked={"folder": "set by QUIETLY_THE_FOLDER"}), (60, 40)
+    ) as form:
+        assert "~/here · set by" in form.app.page and "QUIETLY_THE_FOLDER" in form.app.page
+
+
 async def test_the_button_that_leaves_is_clicked(filling: Opener) -> None:
     async with filling(size=(60, 18)) as form:
         await click(form.pilot, "Leave")
@@ -251,7 +267,7 @@ async def test_what_is_pasted_is_made_safe(filling: Opener) -> None:
             form.app.screen.focused.post_message(Paste("a\x1b[31m\r\nb"))
             await form.pilot.pause()
         await form.press("ctrl+s")
-        assert form.results == [{"folder": "a[31m", "told": "a[31m\nb"}]
+        assert form.results == [{"folder": "a[31m b", "told": "a[31m\nb"}]
 
 
 async def test_a_second_wish_to_leave_does_not_end_what_lies_below(filling: Opener) -> None:

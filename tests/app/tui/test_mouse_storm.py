@@ -111,6 +111,14 @@ async def all_rows(window: Window, unfolded: set[int]) -> list[str]:
         await window.pilot.pause()
 
 
+async def leave_question(window: Window) -> None:
+    """Leave what a click has asked, unless another click is leaving it already: Esc on the page stops the answer."""
+    if window.app.screen is not window.app.chat:
+        await window.pilot.pause()
+    if window.app.screen is not window.app.chat:
+        await window.pilot.press("escape")
+
+
 def unfolded_in(transcript: Transcript) -> set[int]:
     return {shown.entry.key for shown in transcript._pages.messages if shown.unfolded}
 
@@ -136,13 +144,11 @@ async def test_a_mouse_storm_over_a_growing_answer_breaks_and_loses_nothing(
                 await asyncio.sleep(0)
             if dice.random() < 0.02:
                 await window.pilot.resize_terminal(*dice.choice(SIZES))
-            if window.app.screen is not window.app.chat:
-                await window.pilot.press("escape")
+            await leave_question(window)
         await window.pilot.resize_terminal(*SIZES[0])
         window.pool.turns[0].finish()
         await window.ended()
-        if window.app.screen is not window.app.chat:  # the last click has asked something
-            await window.pilot.press("escape")
+        await leave_question(window)
         assert window.app.is_running and window.app.screen is window.app.chat
         assert window.composer.text == DRAFT
         unfolded = unfolded_in(window.app.chat.query_one(Transcript))

@@ -122,6 +122,14 @@ async def test_a_menu_near_a_place_is_wholly_in_sight(at: Offset) -> None:
         assert "\x1b" not in app.page and "\u202e" not in app.page and "[bold]" in app.page
 
 
+@pytest.mark.parametrize("width", [60, 100])
+async def test_the_title_of_a_menu_is_said_whole_above_shorter_rows(width: int) -> None:
+    app = desk(Menu("The paste has 151,500 characters.", [MenuRow("insert", "Put it in", "i")]))
+    async with app.run_test(size=(width, 18)) as pilot:
+        await pilot.pause()
+        assert "The paste has 151,500 characters." in app.page
+
+
 async def test_a_menu_longer_than_the_terminal_scrolls() -> None:
     rows = [MenuRow(str(number), f"Row {number}") for number in range(40)]
     app = desk(Menu("Many", rows))

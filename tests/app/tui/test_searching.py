@@ -35,6 +35,17 @@ async def test_words_are_found_in_any_conversation_and_open_at_their_message(ope
         await window.until(lambda: "1 of 1" in window.page)
 
 
+async def test_where_there_is_little_room_the_title_gives_way_to_whose_words_they_are(opened: Opener, store) -> None:
+    converse(store, "A long question about herons, herrings, their homes and their habits", "The heron waits.")
+    async with opened(size=(60, 18)) as window:
+        await window.pilot.press("ctrl+l")
+        await window.until(lambda: "…  Today" in window.page and "model:qwen " in window.page)
+        assert "after" not in window.page
+        await window.pilot.press(*"heron")
+        await window.until(lambda: "…  the title" in window.page)
+        assert "…  starter · Today" in window.page and "…  you · Today" in window.page
+
+
 async def test_words_of_two_characters_without_gaps_are_found(opened: Opener, store) -> None:
     converse(store, "我想学习日语", "好的", title="Japanese")
     async with opened() as window:
@@ -150,3 +161,16 @@ async def test_hostile_words_are_shown_as_they_are(opened: Opener, store) -> Non
     async with opened() as window:
         await search(window, "heron", "[bold]markup[/bold]")
         assert "\x1b]0" not in window.page
+
+
+async def test_a_day_that_never_was_is_said_once_it_is_written_out(opened: Opener, store) -> None:
+    converse(store, "A heron", "Yes.")
+    async with opened(size=(50, 20)) as window:
+        await window.command("/search heron after:2026-13-4")
+        await window.until(lambda: "2 places" in window.page)
+        await window.pilot.press("end", "5")
+        await window.until(lambda: "2026-13-45 is no day; write one that there" in window.page)
+        assert "is, as 2026-01-31." in window.page
+        assert window.app.screen.query_one(OptionList).option_count == 0
+        await window.pilot.press("backspace")
+        await window.until(lambda: "2 places" in window.page and "no day" not in window.page)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import FIELDS, Paths, Settings, load_settings
-from app.tui.screens.settings import SettingsScreen
+from app.tui.screens.settings import MistakesScreen, SettingsScreen
 from tests.app.tui.conftest import Opener, Window
 
 
@@ -65,6 +65,37 @@ async def test_a_file_that_is_broken_is_said_and_left_alone(opened: Opener, file
         await window.pilot.press("right", "ctrl+s")
         await window.until(lambda: "line 1 is not TOML" in window.notices)
         assert file.read_text() == "large_paste = = 5\n" and window.app.settings == Settings()
+
+
+MISTAKES = tuple(f"setting_{number} is no setting and does nothing." for number in range(1, 13))
+
+
+@pytest.mark.parametrize("size", [(60, 18), (80, 24), (140, 40)])
+async def test_of_many_mistakes_the_first_are_said_above_the_composer_and_all_are_at_hand(
+    opened: Opener, size: tuple[int, int]
+) -> None:
+    async with opened(settings=Settings(keys={"answer.stopp": "x"}), mistakes=MISTAKES, size=size) as window:
+        await window.until(lambda: "13 mistakes in the settings" in window.page)
+        assert MISTAKES[0] in window.page and "more: /settings has them under Mistakes…" in window.page
+        assert "Ask anything" in window.page and "setting_12" not in window.page
+        await shown(window)
+        await window.pilot.press(*["shift+tab"] * 2, "enter")
+        await window.until(lambda: isinstance(window.app.screen, MistakesScreen) and MISTAKES[0] in window.page)
+        await window.pilot.press("end")
+        await window.until(lambda: "answer.stopp" in window.page)
+        await window.pilot.press("escape")
+        assert isinstance(window.app.screen, SettingsScreen)
+
+
+async def test_a_single_mistake_is_said_whole(opened: Opener) -> None:
+    async with opened(mistakes=MISTAKES[:1]) as window:
+        await window.until(lambda: window.notices == MISTAKES[0])
+
+
+async def test_without_a_mistake_there_is_nothing_to_look_up(opened: Opener) -> None:
+    async with opened() as window:
+        await shown(window)
+        assert "Mistakes" not in window.page
 
 
 async def test_leaving_the_settings_writes_nothing(opened: Opener, file: Path) -> None:

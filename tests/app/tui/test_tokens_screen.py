@@ -92,6 +92,16 @@ async def test_each_token_has_its_id_its_bytes_and_its_norm(
             await until_shown(pilot, lambda wanted=wanted: wanted in " ".join(app.page.split()))
 
 
+async def test_where_there_is_little_room_no_sentence_is_cut(engines: Engines, speaking: Model) -> None:
+    app = desk(engines, speaking, "hello there, heron")
+    async with app.run_test(size=(50, 30)) as pilot:
+        await until_shown(pilot, lambda: "18 tokens in 18 characters: 1.00 a" in app.page)
+        page = app.page
+        assert page[page.index("1.00 a") :].split("\n")[1].strip(" │") == "character"
+        for wanted in ("↑↓ token · Tab moves on · Esc closes", "with commas between them", "hello there, heron"):
+            assert wanted in page, wanted
+
+
 async def test_the_rows_of_the_token_under_the_cursor_are_shown(engines: Engines, speaking: Model) -> None:
     app = desk(engines, speaking, "hello")
     async with app.run_test(size=(120, 40)) as pilot:

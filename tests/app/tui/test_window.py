@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual import events
 from textual.geometry import Offset
 from textual.screen import Screen
@@ -10,10 +11,11 @@ from textual.screen import Screen
 from app.chat.store import Store
 from app.errors import QuietlyError
 from app.settings import load_settings, paths
+from app.tui.actions import ACTIONS
 from app.tui.screens.asking import AskLine
-from app.tui.screens.help import HelpScreen
+from app.tui.screens.help import HelpScreen, help_text
 from app.tui.screens.refusal import RefusalApp
-from app.tui.widgets.composer import Composer
+from app.tui.widgets.composer import ENTER_BREAKS, Composer
 from app.tui.widgets.sidebar import ConversationList, Sidebar
 from tests.app.tui.conftest import Opener
 from tests.app.tui.window import BROKEN, STARTER, FakeLibrary, a_model, converse
@@ -143,6 +145,15 @@ async def test_help_opens_by_key_and_by_word(opened: Opener) -> None:
         assert window.composer.text == ""
 
 
+@pytest.mark.parametrize("width", [44, 66, 80])
+def test_what_keys_do_stands_whole_in_a_column_of_its_own(width: int) -> None:
+    lines = help_text(ENTER_BREAKS, width).plain.split("\n")
+    column = lines[1].index("Send")
+    assert all(cell_len(line) <= width and not line[column - 2 : column].strip() for line in lines if line[:2] == "  ")
+    says = " ".join(" ".join(line[column:] for line in lines).split())
+    assert all(action.label.rstrip("…") in says for action in ACTIONS) and "quits" in says
+
+
 async def test_the_palette_has_our_commands_and_switches_models(opened: Opener) -> None:
     async with opened() as window:
         await window.pilot.press("ctrl+p")
@@ -150,9 +161,7 @@ async def test_the_palette_has_our_commands_and_switches_models(opened: Opener) 
         await window.until(lambda: "Switch model…" in window.page)
         await window.pilot.press("down", "enter")
         await window.until(lambda: "Qwen2.5 7B Instruct" in window.page and "4.0 GiB" in window.page)
-        await window.pilot.press(*"qwen")
-        await window.pilot.pause(0.2)
-        await window.pilot.press("enter")
+        await window.pilot.press(*"qwen", "enter")
         await window.until(lambda: window.app.shelf.chosen and window.app.shelf.chosen.name.startswith("Qwen"))
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Static
+from textual.widgets import Static, TextArea
 
 from app.chat.store import Attachment, Store
 from app.settings import Paths, Settings
@@ -100,6 +100,35 @@ def test_the_library(snap_compare: Compare, store: Store, tmp_path: Path, size: 
     library.downloads.set("someone/Half-4bit", state="paused", done=43, total=100)
     app = QuietlyApp(store, FakePool, library, Paths.below(tmp_path), settings=Settings(theme=theme))
     assert snap_compare(app, terminal_size=size, run_before=in_the_library)
+
+
+async def with_help(pilot: Pilot[None]) -> None:
+    await settle(pilot)
+    await pilot.press("f1")
+    await pilot.pause()
+
+
+async def in_a_tuning(pilot: Pilot[None]) -> None:
+    await settle(pilot)
+    app = pilot.app
+    assert isinstance(app, QuietlyApp)
+    app.chat.do("conversation.tune")
+    while not app.screen.query(TextArea) or app.screen is app.chat:
+        await pilot.pause()
+    app.screen.query_one(TextArea).cursor_blink = False
+    await pilot.pause()
+
+
+@pytest.mark.parametrize(
+    ("run_before", "size", "theme"),
+    [(with_help, (60, 18), "textual-dark"), (in_a_tuning, (80, 24), "textual-light")],
+    ids=["help", "tuning"],
+)
+def test_a_screen_with_little_room(
+    snap_compare: Compare, store: Store, tmp_path: Path, run_before: object, size: tuple[int, int], theme: str
+) -> None:
+    app = QuietlyApp(store, FakePool, FakeLibrary(STARTER), Paths.below(tmp_path), settings=Settings(theme=theme))
+    assert snap_compare(app, terminal_size=size, run_before=run_before)
 
 
 def test_the_first_screen_of_all(snap_compare: Compare, store: Store, tmp_path: Path) -> None:
