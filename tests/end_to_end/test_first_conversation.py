@@ -44,6 +44,7 @@ def test_ask_stream_stop_switch_export_quit_reopen(opened, places, installation,
     assert [message.model for message in branch[1::2]] == ["starter", "starter", "babbler"]
 
 
+@pytest.mark.soak
 def test_kill_9_of_the_engine_leaves_the_window_and_the_partial_answer(opened, places):
     window = opened()
     window.until("Ask anything", "● starter")
