@@ -29,7 +29,10 @@ async def _post_once_laid_out(pilot: Pilot[None], *arguments: Any, **options: An
     return await _post_mouse_events(pilot, *arguments, **options)
 
 
-Pilot._post_mouse_events = _post_once_laid_out  # type: ignore[assignment,method-assign]
+@pytest.fixture(autouse=True)
+def pointing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mouse meets what is on the screen."""
+    monkeypatch.setattr(Pilot, "_post_mouse_events", _post_once_laid_out)
 
 
 class Window:
