@@ -202,10 +202,8 @@ class Backbone(nn.Module):
         positions = self.layers[0].self_attn.positions_of(caches[0].offset)
         x, queries, rows = start(x, positions)
         for piece, layer, cache in zip(between, self.layers, caches, strict=False):
-            keys, values = cache.append(rows)
-            x, queries, rows = piece(x, attend(queries, keys, values, masks[layer.window]), positions)
-        keys, values = caches[-1].append(rows)
-        normed: mx.array = end(x, attend(queries, keys, values, masks[self.layers[-1].window]))
+            x, queries, rows = piece(x, attend(queries, *cache.append(rows), masks[layer.window]), positions)
+        normed: mx.array = end(x, attend(queries, *caches[-1].append(rows), masks[self.layers[-1].window]))
         return normed
 
     def _masks(self, length: int, caches: Sequence[AttentionCache] | None) -> dict[int | None, Mask]:

@@ -16,7 +16,6 @@ from model.cache.rows import (
     ALL,
     DenseRows,
     KVQuantisation,
-    QuantisedRows,
     Rows,
     RowsView,
     copied,
@@ -102,8 +101,8 @@ class KeyValues:
     def fetched(self, start: int, end: int, before: tuple[mx.array, mx.array] | None = None) -> Fetched:
         """Keys and values for attention, those of `before` first."""
         (keys, of_keys), (values, of_values) = self._sides
-        sinks = before or (None, None)
-        return _fetched(keys, start, end, of_keys, sinks[0]), _fetched(values, start, end, of_values, sinks[1])
+        keys_before, values_before = before or (None, None)
+        return keys.fetched(start, end, of_keys, keys_before), values.fetched(start, end, of_values, values_before)
 
     def moved(self, first: int, end: int, capacity: int) -> "KeyValues":
         """A copy, never an alias, of rows `first` to `end` at the beginning of buffers of `capacity` rows."""
@@ -133,10 +132,3 @@ class KeyValues:
             return (both, slice(self.kv_heads)), (both, slice(self.kv_heads, None))
         keys, values = self.buffers
         return (keys, ALL), (values, ALL)
-
-
-def _fetched(rows: Rows, start: int, end: int, heads: slice, before: mx.array | None) -> mx.array | RowsView:
-    if isinstance(rows, QuantisedRows):
-        return RowsView(rows, heads, start, end, before)
-    recent = rows.read(start, end, heads)
-    return recent if before is None else mx.concatenate([before, recent], axis=2)

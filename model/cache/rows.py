@@ -33,6 +33,9 @@ class Rows(Protocol):
     def state(self) -> list[mx.array]: ...
     def write(self, start: int, rows: mx.array) -> None: ...
     def read(self, start: int, end: int, heads: slice = ALL) -> mx.array: ...
+    def fetched(self, start: int, end: int, heads: slice, before: mx.array | None) -> "mx.array | RowsView":
+        """The same for attention, behind rows of `before`: a view where they are not stored as they are."""
+
     def moved(self, first: int, end: int, capacity: int) -> "Rows":
         """A copy, never an alias, of rows `first` to `end` at the beginning of a new buffer of `capacity` rows."""
 
@@ -73,10 +76,14 @@ class DenseRows:
         return [self.buffer]
 
     def write(self, start: int, rows: mx.array) -> None:
-        self.buffer[..., start : start + rows.shape[2], :] = rows
+        self.buffer[:, :, start : start + rows.shape[2]] = rows
 
     def read(self, start: int, end: int, heads: slice = ALL) -> mx.array:
         return self.buffer[:, heads, start:end]
+
+    def fetched(self, start: int, end: int, heads: slice, before: mx.array | None) -> mx.array:
+        recent = self.buffer[:, heads, start:end]
+        return recent if before is None else mx.concatenate([before, recent], axis=2)
 
     def moved(self, first: int, end: int, capacity: int) -> "DenseRows":
         return DenseRows(copied(self.read(first, end), capacity))
@@ -144,6 +151,9 @@ class QuantisedRows:
                 )
             )
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2)
+
+    def fetched(self, start: int, end: int, heads: slice, before: mx.array | None) -> "RowsView":
+        return RowsView(self, heads, start, end, before)
 
     def _packed(self, first: int, end: int, heads: slice = ALL) -> list[mx.array]:
         bounds = max(first - self.exact, 0), max(end - self.exact, 0)
