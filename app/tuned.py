@@ -14,7 +14,7 @@ import msgspec
 from app.chat.text import one_line
 from app.errors import QuietlyError
 from app.settings import paths, private_folder, turn_in
-from app.words import parameters, size
+from app.words import parameters
 from model.choices import LARGEST_CHUNK, NEVER, Choices
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ def told(choices: Choices, beside: Choices | None = None) -> str:
         ("chunk", f"prompts by {choices.chunk:,} tokens"),
         ("joined", "joined products" if choices.joined else "a product for each matrix"),
         ("compiled", "compiled steps" if choices.compiled else "steps as they are"),
-        ("ahead", "one step ahead" if choices.ahead == _MOST else f"one step ahead up to {size(choices.ahead)}"),
         ("joint", "keys and values together" if choices.joint else "keys and values apart"),
         ("unpack", "packed weights" if choices.unpack == NEVER else f"unpacked weights from {choices.unpack:,} rows"),
     )
@@ -156,7 +155,7 @@ def _understood(row: dict[str, Any], number: int, file: Path, sentences: list[st
         sentences.append(f"Row {number} of {file} is not in force ({one_line(str(error), 120)}): measure again.")
         return row
     choices = tuned.choices
-    sizes = choices.ahead, choices.unpack, tuned.subject.parameters
+    sizes = choices.unpack, tuned.subject.parameters
     can_be = 1 <= choices.chunk <= LARGEST_CHUNK and all(0 <= size <= _MOST for size in sizes)
     if not (can_be and tuned.prefill > 0 and tuned.decode > 0):
         sentences.append(f"Row {number} of {file} is not in force: a number in it can be none; measure again.")

@@ -18,11 +18,6 @@ _APPLE = {"p": 1e12, "g": 2e12, "s": 4e12, "c": 8e12, "d": 16e12}
 """Operations a second that a GPU reaches while it reads a prompt. The H100's was measured with a 7B in 4 bit. Apple's
 were not: they are what is published of the first generation's arithmetic, rounded down. MLX's name for such a GPU ends
 in a letter for its size: p of a phone, g the plain one, s Pro, c Max, d Ultra."""
-_AHEAD, _ALWAYS = 256 * 1024 * 1024, 1 << 62
-"""Bytes of caches. By its source MLX copies a cache that is written while the step before still reads it; on an H100
-whose host was slow waiting cost more than copying 1.9 GB, on a Mac, whose memory is slower, it should cost less."""
-
-
 _CPU_UNPACKS, _CUDA_UNPACKS = 16, 512
 """Rows. A CPU multiplies packed weights one by one, 0.8 ns each for every row, and unpacks them in 2. An H100 breaks
 even at 256 to 512 rows, and is four times as fast at 4,096. Metal's kernels unpack in registers, by their source at no
@@ -43,8 +38,6 @@ class Choices:
     """Whether queries, keys and values are one product, and gate and up of the feed-forward another."""
     compiled: bool
     """Whether what lies between the caches of two layers runs compiled while an answer is written."""
-    ahead: int
-    """Bytes of caches up to which a step is queued before the one before it is done."""
     joint: bool = True
     """Whether a layer's small keys and values are one buffer: less to queue, and slower kernels of attention."""
     unpack: int = NEVER
@@ -59,7 +52,6 @@ def choices_for(gpu: bool, architecture: str, parameters: int, recurrent: bool =
             chunk=_CPU_RECURRENT if recurrent else _SMALLEST,
             joined=True,
             compiled=False,
-            ahead=_ALWAYS,
             unpack=_CPU_UNPACKS,
         )
     apple = architecture.startswith("applegpu")
@@ -71,17 +63,13 @@ def choices_for(gpu: bool, architecture: str, parameters: int, recurrent: bool =
         chunk,
         joined=True,
         compiled=True,
-        ahead=_AHEAD if apple else _ALWAYS,
         joint=parameters < _HOST_BOUND,
         unpack=NEVER if apple else _CUDA_UNPACKS,
     )
 
 
 def variants(chosen: Choices, gpu: bool) -> list[Choices]:
-    """What is worth trying beside `chosen`, each differing from it in one thing.
-
-    How far ahead steps are queued is not: it shows only in conversations that take minutes to read.
-    """
+    """What is worth trying beside `chosen`, each differing from it in one thing."""
     chunks = [_SMALLEST << step for step in range((LARGEST_CHUNK // _SMALLEST).bit_length())]
     found = [replace(chosen, chunk=chunk) for chunk in chunks if chunk != chosen.chunk]
     found.append(replace(chosen, joined=not chosen.joined))

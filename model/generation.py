@@ -146,7 +146,7 @@ def _certain(text: str, markers: Sequence[str]) -> int:
 class Generation:
     """One answer being written. Iterate, once, for its tokens; what it took is in the attributes, valid at any moment.
 
-    The next token is under way before the present one is looked at, so that the device never waits for Python: the
+    The next token is under way before the present one is given out, so that the device never waits for Python: the
     session holds what was given out, but for the last token of an answer that ran to its limit. Whoever stops iterating
     leaves the session usable; an error while writing leaves it empty. ModelError as in `Session.prefill`, and where the
     model computes no numbers.
@@ -282,11 +282,12 @@ class Generation:
 
     def _advance(self, token: mx.array) -> tuple[mx.array | None, int]:
         """The token after `token`, under way, and what `token` is."""
-        if self._session.ahead:
-            return self._ahead(token), token_id(token)
-        following, chosen = self._following(token), token_id(token)
-        if following is not None:
-            mx.async_eval(following)
+        following = self._following(token)
+        if following is None:
+            return None, token_id(token)
+        self._session.begin_step()
+        chosen = token_id(token)
+        mx.async_eval(following)
         return following, chosen
 
     def _verified(self, chosen: int, guess: list[int]) -> Generator[tuple[int, bool], None, mx.array]:

@@ -163,7 +163,7 @@ class LanguageModel:
         held = min(context or self.traits.context, self.traits.context)
         caches = CacheOptions(quantisation, held if rolling and self.traits.context < UNBOUNDED else None)
         chosen = self.traits.choices
-        return SessionOptions(self.traits.context if rolling else held, chosen.chunk, caches, ahead=chosen.ahead)
+        return SessionOptions(self.traits.context if rolling else held, chosen.chunk, caches)
 
     def session_with(self, options: SessionOptions) -> Session:
         """A session by exactly these options; `options` is the way to find good ones."""

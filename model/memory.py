@@ -150,7 +150,7 @@ def _talk(
         case TransformerConfig():
             kv = _kv(config, tokens, back_end, element, kv_bits, marks)
             reading = _reading(config, tokens, back_end, element, kv_bits, packed)
-            return _Talk(kv, 0, max(reading, _writing(config, kv, back_end)))
+            return _Talk(kv, 0, reading)
         case RecurrentConfig():
             return _Talk(0, _states(config, element, marks), _recurring(config, back_end, element, packed))
     raise TypeError(f"nobody has said what a conversation with a {type(config).__name__} takes")
@@ -163,11 +163,6 @@ def _choices(config: Config, back_end: BackEnd) -> Choices:
 def _chunk(config: Config, back_end: BackEnd) -> int:
     """Tokens that are read at once."""
     return _choices(config, back_end).chunk
-
-
-def _writing(config: TransformerConfig, kv: int, back_end: BackEnd) -> int:
-    """Bytes of the copies that a GPU writes caches to where a step is queued while the one before still reads them."""
-    return kv if back_end.gpu and kv <= _choices(config, back_end).ahead else 0
 
 
 def _element(config: Config, back_end: BackEnd) -> int:

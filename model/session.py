@@ -10,7 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from model.allocation import CAPACITY_STEP, SNAPSHOT_BYTES, SNAPSHOTS
+from model.allocation import SNAPSHOT_BYTES, SNAPSHOTS
 from model.cache import CacheOptions, FullCache, LayerCache, RecurrentCache, RotatingCache, Snapshot, rewind
 from model.errors import ModelError
 from model.network import Network
@@ -45,8 +45,6 @@ class SessionOptions:
     chunk: int = 512
     """Tokens of a prompt read between two looks at cancellation."""
     caches: CacheOptions = field(default_factory=CacheOptions)
-    ahead: int = 1 << 62
-    """Bytes of caches up to which a step is queued while the one before it still reads them."""
     snapshot_bytes: int = SNAPSHOT_BYTES
     """What all snapshots together may take; the oldest go first."""
     snapshots: int = SNAPSHOTS
@@ -87,8 +85,6 @@ class Session:
         """Tokens fed by `step` whose values nobody has looked at yet."""
         self.prompts = 0
         """How many it was given: what was written behind an earlier one is no longer its writer's to take back."""
-        self._weighed = (-1, True)
-        """At which length, in steps of capacity, the caches were weighed, and whether they were light enough."""
         self._marks: list[Mark] = []
         """Points to return to, by position; every one of them lies on the present tokens."""
 
@@ -113,19 +109,6 @@ class Session:
     def nbytes(self) -> int:
         """Bytes that the caches and snapshots take."""
         return sum(cache.nbytes for cache in self._caches) + sum(mark.nbytes for mark in self._marks)
-
-    @property
-    def ahead(self) -> bool:
-        """Whether a step may be queued while the one before it is computed.
-
-        MLX writes into a cache in place only where nothing still reads it, else into a copy. To copy a large cache
-        takes a GPU longer than it would wait for the host.
-        """
-        grown, fits = self._weighed
-        if grown != len(self) // CAPACITY_STEP:  # they are no heavier before they have grown by that much
-            grown, fits = len(self) // CAPACITY_STEP, sum(cache.nbytes for cache in self._caches) <= self.options.ahead
-            self._weighed = grown, fits
-        return fits
 
     def shared_prefix(self, tokens: Sequence[int]) -> int:
         """How many tokens at the start of `tokens` are in the caches already."""
@@ -232,6 +215,14 @@ class Session:
             raise
         self._unread.append(token)
         return logits
+
+    def begin_step(self) -> None:
+        """Queue the first half of what `step` gave last, and no more, while the step before it is still computed.
+
+        So the device has work until somebody has looked at the token before, and nothing is copied: MLX writes into a
+        cache in place only where nothing still reads it, which of these layers the step before has done.
+        """
+        mx.async_eval([cache.state for cache in self._caches[: len(self._caches) // 2]])
 
     @property
     def takes_back(self) -> bool:

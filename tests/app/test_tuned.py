@@ -37,7 +37,7 @@ from model.choices import LARGEST_CHUNK, Choices
 from tests.checkpoints import speaking_checkpoint
 
 M2 = Subject("Apple M2 (Metal)", "qwen2", 494_032_768, "4 bit")
-QUICK = Choices(chunk=128, joined=True, compiled=False, ahead=1 << 62)
+QUICK = Choices(chunk=128, joined=True, compiled=False)
 ROW = Tuned(M2, QUICK, 1.2, 1.0, "0.32.4", "2026-11-22")
 
 
@@ -79,7 +79,7 @@ ratios = st.floats(0.01, 100)
 rows = st.builds(
     Tuned,
     st.builds(Subject, names, names, st.integers(1, 10**12), names),
-    st.builds(Choices, st.integers(1, LARGEST_CHUNK), st.booleans(), st.booleans(), st.integers(0, 1 << 62)),
+    st.builds(Choices, st.integers(1, LARGEST_CHUNK), *[st.booleans()] * 3, st.integers(0, 1 << 62)),
     ratios,
     ratios,
     names,
@@ -136,8 +136,6 @@ BENT = [
     bent(choices__chunk="128"),
     bent(choices__chunk=True),
     bent(choices__joined=1),
-    bent(choices__ahead=-1),
-    bent(choices__ahead=1 << 80),
     bent(choices__unpack=-3),
     bent(prefill=0),
     bent(subject__parameters=10**400),
@@ -189,7 +187,7 @@ def test_processes_that_keep_at_once_lose_nothing(file: Path) -> None:
         "import sys; from app.tuned import *; from model.choices import Choices; from pathlib import Path\n"
         "for n in range(10):\n"
         "    subject = Subject('a', 'b', int(sys.argv[2]) * 10 + n + 1, '')\n"
-        "    keep_tuned(Path(sys.argv[1]), Tuned(subject, Choices(64, True, True, 0), 1.0, 1.0, '', ''))"
+        "    keep_tuned(Path(sys.argv[1]), Tuned(subject, Choices(64, True, True), 1.0, 1.0, '', ''))"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(file), str(each)]) for each in range(3)]
     assert [each.wait(60) for each in started] == [0, 0, 0]
@@ -223,7 +221,7 @@ def tuned(tiny: Path, file: Path) -> Choices:
     """What holds for the tiny model here."""
     subject = subject_of(find(str(tiny)), this_machine())
     assert subject is not None
-    choices = Choices(chunk=7, joined=True, compiled=False, ahead=0)
+    choices = Choices(chunk=7, joined=True, compiled=False)
     keep_tuned(file, msgspec.structs.replace(ROW, subject=subject, choices=choices))
     return choices
 

@@ -197,9 +197,7 @@ def _talk(shape: Shape) -> Measured:
     network.arrange(choices)
     weights, loading = mx.get_active_memory(), mx.get_peak_memory()
     packed = KVQuantisation(bits=shape.kv_bits) if shape.kv_bits else None
-    session = Session(
-        network, SessionOptions(shape.context + 1, choices.chunk, CacheOptions(packed), ahead=choices.ahead)
-    )
+    session = Session(network, SessionOptions(shape.context + 1, choices.chunk, CacheOptions(packed)))
     sampler = Sampler(Sampling(temperature=0.7, top_p=0.9), config.vocab_size)
     reading = writing = 0
     for end in (128, *(int(share * shape.context) for share in TURNS)):
@@ -212,8 +210,7 @@ def _talk(shape: Shape) -> Measured:
         mx.async_eval(token)
         for _ in range(ANSWER):
             following = sampler(session.step(token))
-            if session.ahead:  # as `Generation` does
-                mx.async_eval(following)
+            session.begin_step()  # as `Generation` does
             token_id(token)
             mx.async_eval(following)
             token = following

@@ -154,8 +154,7 @@ def test_an_embedding_is_read_where_it_is_the_head_too(tmp_path: Path) -> None:
 
 def test_matrices_that_are_joined_are_the_same_bytes(folder: Path) -> None:
     apart, joined = (
-        model.load(folder, choices=Choices(chunk=64, joined=joined, compiled=False, ahead=0)).network
-        for joined in (False, True)
+        model.load(folder, choices=Choices(chunk=64, joined=joined, compiled=False)).network for joined in (False, True)
     )
     assert weights_read(joined) == weights_read(apart)
 

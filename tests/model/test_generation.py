@@ -17,6 +17,7 @@ from model import LanguageModel, ModelError, Sampling, Session
 from model.backends import Library
 from model.detokenizer import BYTE_CHARACTERS
 from model.generation import Generation, TextFlow, Token
+from model.sampling import token_id
 from model.tokenizer import Tokenizer
 from tests.checkpoints import random_checkpoint, speaking_checkpoint
 
@@ -261,6 +262,21 @@ def test_a_failure_while_writing_leaves_an_empty_session(speaking, monkeypatch):
     with pytest.raises(RuntimeError):
         list(tokens)
     assert session.tokens == []
+
+
+def test_half_of_a_step_is_queued_before_the_token_before_it_is_known_and_the_rest_after(tmp_path, monkeypatch):
+    """None would let the device wait; all would copy what the step before still reads."""
+    loaded = model.load(random_checkpoint(tmp_path / "deep", num_hidden_layers=6))
+    drawn = partial(loaded.generation, tokens=[1, 2, 3], sampling=GREEDY, max_tokens=3)
+    expected = [token.id for token in drawn(loaded.session())]
+    queue, happened = mx.async_eval, []
+    monkeypatch.setattr(mx, "async_eval", lambda arrays: happened.append(arrays) or queue(arrays))
+    monkeypatch.setattr("model.generation.token_id", lambda token: happened.append("known") or token_id(token))
+    assert [token.id for token in drawn(loaded.session())] == expected
+    first, *steps, last = happened
+    assert isinstance(first, mx.array) and last == "known", "nothing goes before the first, nothing behind the last"
+    for half, known, rest in zip(steps[::3], steps[1::3], steps[2::3], strict=True):
+        assert [len(state) for state in half] == [1, 1, 1] and known == "known" and isinstance(rest, mx.array)
 
 
 # --- the simple way -------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def read(network: Any, tokens: mx.array) -> list[RecurrentCache]:
 @pytest.mark.parametrize("joined", [False, True], ids=["apart", "joined"])
 @pytest.mark.parametrize("shape", [*KINDS.values(), *EXTREMES.values()], ids=[*KINDS, *EXTREMES])
 def test_a_batch_is_its_rows_however_it_is_cut(shape: dict[str, Any], joined: bool, tmp_path: Path) -> None:
-    choices = Choices(chunk=64, joined=joined, compiled=False, ahead=0)
+    choices = Choices(chunk=64, joined=joined, compiled=False)
     network = model.load(random_checkpoint(tmp_path / "model", **shape), choices=choices).network
     tokens = mx.array([[row + index * 7 % 90 for index in range(21)] for row in range(3)])
     rows = mx.concatenate([network(tokens[row : row + 1]) for row in range(3)])

@@ -22,8 +22,8 @@ from model.layers.stacked import stacked
 from model.session import Cancelled
 from tests.checkpoints import GOLDEN, golden_checkpoint, random_checkpoint, write_checkpoint
 
-PLAIN = Choices(chunk=64, joined=False, compiled=False, ahead=1 << 62)
-JOINED = Choices(chunk=64, joined=True, compiled=False, ahead=1 << 62)
+PLAIN = Choices(chunk=64, joined=False, compiled=False)
+JOINED = Choices(chunk=64, joined=True, compiled=False)
 TINY: dict[str, Any] = {
     "model_type": "rwkv7",
     "head_dim": 16,

@@ -1,5 +1,6 @@
 """One token at a time is computed another way than many, and gives the same: joined, compiled, or neither."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from model.choices import Choices
 from model.layers.joined import joined
 from tests.checkpoints import random_checkpoint
 
-PLAIN = Choices(chunk=64, joined=False, compiled=False, ahead=1 << 62)
-FAST = Choices(chunk=64, joined=True, compiled=True, ahead=1 << 62)
+PLAIN = Choices(chunk=64, joined=False, compiled=False)
+JOINED = replace(PLAIN, joined=True)
+FAST = replace(JOINED, compiled=True)
 PROMPT = [index * 7 % 96 for index in range(21)]
 ROPE = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -52,7 +54,7 @@ def steps(folder: Path, choices: Choices, **options: Any) -> tuple[list[int], np
 def test_every_way_gives_the_same_answer(shape: dict[str, Any], tmp_path: Path) -> None:
     folder = random_checkpoint(tmp_path / "model", **shape)
     tokens, logits = steps(folder, PLAIN)
-    for choices in (FAST, Choices(64, True, False, 0, joint=False, unpack=4), Choices(64, False, True, 0)):
+    for choices in (FAST, replace(JOINED, joint=False, unpack=4), replace(PLAIN, compiled=True)):
         others, found = steps(folder, choices)
         assert others == tokens
         assert np.abs(found - logits).max() < 1e-4

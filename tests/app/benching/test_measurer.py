@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> InstalledModel:
 
 @pytest.fixture
 async def quietly(model: InstalledModel) -> AsyncIterator[Measurer]:
-    runner = Measurer(model, choices=Choices(chunk=16, joined=False, compiled=False, ahead=0))
+    runner = Measurer(model, choices=Choices(chunk=16, joined=False, compiled=False))
     yield runner
     await runner.close()
 

@@ -24,7 +24,7 @@ from app.tuned import load_tuned
 from model.choices import Choices, variants
 from tests.checkpoints import speaking_checkpoint
 
-RULE = Choices(chunk=512, joined=True, compiled=True, ahead=1 << 28)
+RULE = Choices(chunk=512, joined=True, compiled=True)
 RATE, PER_TOKEN = 10_000.0, 0.01
 Cost = Callable[[Choices, Thing, int], float]
 """The seconds of a thing, in that way, at the so manyeth turn of all, as a share of what they are by the rule."""
