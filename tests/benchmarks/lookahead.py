@@ -167,7 +167,7 @@ def with_starter() -> None:
 
 
 def with_random(size: str) -> None:
-    from tests.benchmarks.speed import SHAPES, a_session, twins
+    from tests.benchmarks.speed import SHAPES, a_session, chosen, twins
 
     vocabulary, known = SHAPES[size]["vocab"], {}
 
@@ -176,6 +176,7 @@ def with_random(size: str) -> None:
         return [known.setdefault(word, len(known) * 7919 % vocabulary) for word in words]
 
     _, network = twins(size)
+    network.arrange(chosen(size))
     cases = [Case(name, ids(asked), GREEDY, ids(answer)) for name, (asked, answer) in TASKS.items()]
     page = ids(PAGE.read_text(encoding="utf-8"))
     cases += [Case(f"page from {at}", page[:at], GREEDY, page[at : at + MOST]) for at in (100, 500, 900)]
