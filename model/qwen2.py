@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from model.cache import AttentionCache, CacheOptions, FullCache, RotatingCache
+from model.cache import AttentionCache, CacheOptions, FullCache, RotatingCache, sides
 from model.choices import Choices
 from model.config import TransformerConfig
 from model.errors import ModelError
@@ -48,6 +48,8 @@ class Attention(nn.Module):
             self.q_norm = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
             self.k_norm = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
         self.qk_norm = config.qk_norm
+        self.joint = True
+        """Whether keys and values are given as one array, with the heads of the keys first, or as two."""
         self.rope = RotaryEmbedding(config.head_dim, config.rope, config.max_position_embeddings)
 
     def join(self) -> None:
@@ -56,9 +58,9 @@ class Attention(nn.Module):
             self.qkv_proj = whole
             del self.q_proj, self.k_proj, self.v_proj
 
-    def project(self, x: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
-        """Queries (batch, heads, length, head_dim), and keys above values (batch, 2 kv_heads, length, head_dim), of the
-        tokens x (batch, length, hidden) from position `offset` on."""
+    def project(self, x: mx.array, offset: int | mx.array) -> tuple[mx.array, ...]:
+        """Queries (batch, heads, length, head_dim), keys and values (batch, kv_heads, length, head_dim), of the tokens
+        x (batch, length, hidden) from position `offset` on; keys and values as one array where they are `joint`."""
         heads = self._projected(x).reshape(*x.shape[:2], -1, self.head_dim).swapaxes(1, 2)
         turning = self.num_heads + self.num_kv_heads
         if self.qk_norm:
@@ -67,9 +69,10 @@ class Attention(nn.Module):
         else:
             turned = self.rope(heads[:, :turning], offset)
             queries, keys = turned[:, : self.num_heads], turned[:, self.num_heads :]
-        return queries, mx.concatenate([keys, heads[:, turning:]], axis=1)
+        values = heads[:, turning:]
+        return (queries, mx.concatenate([keys, values], axis=1)) if self.joint else (queries, keys, values)
 
-    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array]:
+    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, ...]:
         """The same for a single token, with few operations: what is queued costs a small model more time than what is
         computed. Each head is taken for a sequence of its own, with its position in `positions` (`positions_of`)."""
         if self.rope.magnitude != 1.0:
@@ -79,8 +82,8 @@ class Attention(nn.Module):
             normed = mx.fast.rms_norm(heads, None, self.q_norm.eps) * self._norms
             heads = mx.where(self._values, heads, normed)
         turned = self.rope(heads, positions).reshape(1, -1, 1, self.head_dim)
-        queries, rows = mx.split(turned, [self.num_heads], axis=1)
-        return queries, rows
+        ends = [self.num_heads] if self.joint else [self.num_heads, self.num_heads + self.num_kv_heads]
+        return tuple(mx.split(turned, ends, axis=1))
 
     def positions_of(self, offset: int) -> mx.array:
         """(heads + 2 kv_heads,): `offset` for queries and keys, and 0 for values, which turns them not at all."""
@@ -122,12 +125,12 @@ class Block(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def project(self, x: mx.array, offset: int) -> tuple[mx.array, mx.array, mx.array]:
-        """What goes past attention, and the queries and rows that go into it."""
+    def project(self, x: mx.array, offset: int) -> tuple[mx.array, ...]:
+        """What goes past attention, and the queries, keys and values that go into it."""
         normed = self.input_layernorm(x)
         return self.past(x, normed), *self.self_attn.project(normed, offset)
 
-    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    def project_one(self, x: mx.array, positions: mx.array) -> tuple[mx.array, ...]:
         normed = self.input_layernorm(x)
         return self.past(x, normed), *self.self_attn.project_one(normed, positions)
 
@@ -160,8 +163,8 @@ class Backbone(nn.Module):
         x = self.embed_tokens(tokens)
         pace = Pace(tokens.shape[1])
         for index, layer in enumerate(self.layers):
-            x, queries, rows = layer.project(x, caches[index].offset if caches else 0)
-            keys, values = caches[index].append(rows) if caches else mx.split(rows, 2, axis=1)
+            x, queries, *rows = layer.project(x, caches[index].offset if caches else 0)
+            keys, values = caches[index].append(*rows) if caches else sides(rows)
             mixed = attend(queries, keys, values, masks[layer.window])
             if last is not None and layer is self.layers[-1]:
                 x, mixed = x[:, -last:], mixed[:, :, -last:]  # of the others nothing is wanted any more
@@ -173,14 +176,14 @@ class Backbone(nn.Module):
         """From now on compute what lies between two caches compiled, where one token follows others.
 
         Weights become constants of the compiled pieces: to be asked for when they are all in their places. A whole step
-        cannot be one piece: its caches would be copied in every step (tests/benchmarks/LOG.md).
+        cannot be one piece: how many keys there are changes with every token.
         """
         for layer in self.layers:
             layer.self_attn.prepare_one()
         first, last = self.layers[0], self.layers[-1]
 
         def between(layer: Block, following: Block) -> Piece:
-            def piece(x: mx.array, mixed: mx.array, positions: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+            def piece(x: mx.array, mixed: mx.array, positions: mx.array) -> tuple[mx.array, ...]:
                 return following.project_one(layer.finish(x, mixed), positions)
 
             return mx.compile(piece)
@@ -200,10 +203,10 @@ class Backbone(nn.Module):
         start, *between, end = self._pieces
         x = self.embed_tokens(token)
         positions = self.layers[0].self_attn.positions_of(caches[0].offset)
-        x, queries, rows = start(x, positions)
+        x, queries, *rows = start(x, positions)
         for piece, layer, cache in zip(between, self.layers, caches, strict=False):
-            x, queries, rows = piece(x, attend(queries, *cache.append(rows), masks[layer.window]), positions)
-        normed: mx.array = end(x, attend(queries, *caches[-1].append(rows), masks[self.layers[-1].window]))
+            x, queries, *rows = piece(x, attend(queries, *cache.append(*rows), masks[layer.window]), positions)
+        normed: mx.array = end(x, attend(queries, *caches[-1].append(*rows), masks[self.layers[-1].window]))
         return normed
 
     def _masks(self, length: int, caches: Sequence[AttentionCache] | None) -> dict[int | None, Mask]:
@@ -226,8 +229,6 @@ class Model(nn.Module):
         self.tied = bool(config.tie_word_embeddings)
         self.windows = config.layer_windows
         self.head_dim = config.head_dim
-        self.joint = True
-        """Whether keys and values are one buffer while they are small."""
         if not self.tied:
             self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -241,7 +242,8 @@ class Model(nn.Module):
 
     def arrange(self, choices: Choices) -> None:
         """Be computed as `choices` say. To be called once, when the weights are in their places."""
-        self.joint = choices.joint
+        for layer in self.model.layers:
+            layer.self_attn.joint = choices.joint
         unpacked_from(self, choices.unpack)
         if choices.joined:
             for layer in self.model.layers:
@@ -267,6 +269,6 @@ class Model(nn.Module):
                 return RotatingCache(window, options.slack, quantisation=packed)
             if options.rolling_window is not None:
                 return RotatingCache(options.rolling_window, options.slack, options.sinks, packed)
-            return FullCache(packed, self.joint)
+            return FullCache(packed)
 
         return [cache(window) for window in self.windows]

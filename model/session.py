@@ -219,8 +219,8 @@ class Session:
     def begin_step(self) -> None:
         """Queue the first half of what `step` gave last, and no more, while the step before it is still computed.
 
-        So the device has work until somebody has looked at the token before, and nothing is copied: MLX writes into a
-        cache in place only where nothing still reads it, which of these layers the step before has done.
+        So the device has work while the host looks at the token before, and nothing is copied: MLX writes into a cache
+        in place only where nothing still reads it, and with the first layers the step before is through.
         """
         mx.async_eval([cache.state for cache in self._caches[: len(self._caches) // 2]])
 

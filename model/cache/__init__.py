@@ -4,6 +4,7 @@ They keep mlx-lm's method names, so that ours can stand in for theirs. Positions
 """
 
 from model.cache.full import FullCache
+from model.cache.key_values import sides
 from model.cache.layer import AttentionCache, CacheOptions, ForeignCache, LayerCache, Snapshot, rewind
 from model.cache.recurrent import RecurrentCache
 from model.cache.rotating import RotatingCache
@@ -20,4 +21,5 @@ __all__ = [
     "RotatingCache",
     "Snapshot",
     "rewind",
+    "sides",
 ]

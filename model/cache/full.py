@@ -24,29 +24,18 @@ class FullCache:
     A snapshot of it is a position, void once the cache was trimmed below.
     """
 
-    def __init__(self, quantisation: KVQuantisation | None = None, joint: bool = True) -> None:
-        """`joint`: keys and values that are appended together are kept in one buffer while they are small."""
+    def __init__(self, quantisation: KVQuantisation | None = None) -> None:
         self.offset = 0
         self._quantisation = quantisation
-        self._joint = joint
         self._stored: KeyValues | None = None
 
-    def append(self, rows: mx.array) -> Fetched:
-        stored, start = self._room(self._stored or self._empty(rows), rows.shape[2])
+    def append(self, *rows: mx.array) -> Fetched:
+        stored, start = self._room(self._stored or KeyValues.like(rows, self._quantisation, 0), rows[0].shape[2])
         stored.write(start, rows)
         return stored.fetched(0, self.offset)
 
-    def _empty(self, rows: mx.array) -> KeyValues:
-        if self._joint:
-            return KeyValues.joint(rows, self._quantisation, 0)
-        keys, values = mx.split(rows, 2, axis=1)
-        return KeyValues.apart(keys, values, self._quantisation, 0)
-
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
-        empty = self._stored or KeyValues.apart(keys, values, self._quantisation, 0)
-        stored, start = self._room(empty, keys.shape[2])
-        stored.write_sides(start, keys, values)
-        return stored.fetched(0, self.offset)
+        return self.append(keys, values)
 
     def _room(self, stored: KeyValues, length: int) -> tuple[KeyValues, int]:
         """Buffers with room for `length` more positions, which count from now on, and the row where they begin."""

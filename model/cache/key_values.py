@@ -5,7 +5,7 @@ what takes a small model's time. Kernels that read a long context best want a bu
 that has grown large is split as it moves. It knows rows, not which positions they stand for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +29,11 @@ Fetched = tuple[mx.array | RowsView, mx.array | RowsView]
 _SIDES = ("keys", "values")
 
 
+def sides(rows: Sequence[mx.array]) -> Sequence[mx.array]:
+    """Keys and values of rows that are both already, or one array with the heads of the keys first."""
+    return rows if len(rows) == 2 else [*mx.split(rows[0], 2, axis=1)]
+
+
 @dataclass(frozen=True)
 class KeyValues:
     """One buffer (batch, 2 kv_heads, capacity, head_dim) with the heads of the keys first, or two of kv_heads."""
@@ -37,15 +42,11 @@ class KeyValues:
     kv_heads: int
 
     @classmethod
-    def joint(cls, rows: mx.array, quantisation: KVQuantisation | None, position: int) -> "KeyValues":
-        """Empty, for rows (batch, 2 kv_heads, length, head_dim) like these, the first to stand for `position`."""
-        return cls((rows_like(rows, quantisation, position),), rows.shape[1] // 2)
-
-    @classmethod
-    def apart(cls, keys: mx.array, values: mx.array, quantisation: KVQuantisation | None, position: int) -> "KeyValues":
-        """Empty, for keys and values that come by themselves; their heads may differ in size."""
-        buffers = rows_like(keys, quantisation, position), rows_like(values, quantisation, position)
-        return cls(buffers, keys.shape[1])
+    def like(cls, rows: Sequence[mx.array], quantisation: KVQuantisation | None, position: int) -> "KeyValues":
+        """Empty, for rows like these, the first to stand for `position`: one array with the heads of the keys first, or
+        keys and values, whose heads may differ in size."""
+        buffers = tuple(rows_like(part, quantisation, position) for part in rows)
+        return cls(buffers, rows[0].shape[1] * len(buffers) // 2)
 
     @classmethod
     def loaded(
@@ -78,20 +79,12 @@ class KeyValues:
     def nbytes(self) -> int:
         return sum(buffer.nbytes for buffer in self.buffers)
 
-    def write(self, start: int, rows: mx.array) -> None:
-        """Rows with the heads of the keys first, from row `start` on."""
-        if len(self.buffers) == 1:
-            self.buffers[0].write(start, rows)
-        else:
-            self.write_sides(start, rows[:, : self.kv_heads], rows[:, self.kv_heads :])
-
-    def write_sides(self, start: int, keys: mx.array, values: mx.array) -> None:
-        """The same for keys and values that come by themselves."""
-        if len(self.buffers) == 1:
-            self.buffers[0].write(start, mx.concatenate([keys, values], axis=1))
-        else:
-            for buffer, rows in zip(self.buffers, (keys, values), strict=True):
-                buffer.write(start, rows)
+    def write(self, start: int, rows: Sequence[mx.array]) -> None:
+        """Rows of either form from row `start` on."""
+        if len(rows) != len(self.buffers):
+            rows = [mx.concatenate(list(rows), axis=1)] if len(rows) == 2 else sides(rows)
+        for buffer, part in zip(self.buffers, rows, strict=True):
+            buffer.write(start, part)
 
     def read(self, start: int, end: int) -> tuple[mx.array, mx.array]:
         """Keys and values from row `start` to `end`."""

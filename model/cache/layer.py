@@ -78,12 +78,15 @@ class LayerCache(Protocol):
 class AttentionCache(LayerCache, Protocol):
     """The same for a layer with attention. Keys and values are (batch, kv_heads, length, head_dim)."""
 
-    def append(self, rows: mx.array) -> Fetched:
-        """Append rows (batch, 2 kv_heads, length, head_dim), the heads of the keys first, and return the keys and
-        values that the new positions may look at, oldest first."""
+    def append(self, *rows: mx.array) -> Fetched:
+        """Append keys and values, or one array with the heads of the keys before those of the values, and return the
+        keys and values that the new positions may look at, oldest first.
+
+        As they come first they are kept: in a buffer each, or in one while they are small.
+        """
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
-        """The same for keys and values that come by themselves, as mlx-lm's models ask."""
+        """The same by the name that mlx-lm's models call."""
 
     def make_mask(self, length: int, return_array: bool = False, window_size: int | None = None) -> Mask:
         """The mask for `length` new tokens over what `update_and_fetch` will return for them. Ask before updating.

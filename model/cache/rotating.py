@@ -46,17 +46,14 @@ class RotatingCache:
 
     # --- appending ---
 
-    def append(self, rows: mx.array) -> Fetched:
-        stored = self._stored or KeyValues.joint(rows, self._quantisation, self.offset - self._held)
-        stored, start, first, sinks = self._room(stored, rows.shape[2])
+    def append(self, *rows: mx.array) -> Fetched:
+        stored = self._stored or KeyValues.like(rows, self._quantisation, self.offset - self._held)
+        stored, start, first, sinks = self._room(stored, rows[0].shape[2])
         stored.write(start, rows)
         return stored.fetched(first, self._held, sinks)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Fetched:
-        stored = self._stored or KeyValues.apart(keys, values, self._quantisation, self.offset - self._held)
-        stored, start, first, sinks = self._room(stored, keys.shape[2])
-        stored.write_sides(start, keys, values)
-        return stored.fetched(first, self._held, sinks)
+        return self.append(keys, values)
 
     def _room(self, stored: KeyValues, length: int) -> tuple[KeyValues, int, int, tuple[mx.array, mx.array] | None]:
         """Buffers with room for `length` more positions, which count from now on, and the row where they begin; the
