@@ -24,6 +24,7 @@ from app.chat.text import one_line
 from app.ending import gone
 from app.errors import QuietlyError
 from app.home import expanded
+from model.weights.conversions import is_pth
 
 if TYPE_CHECKING:
     from app.library.local import InstalledModel
@@ -98,10 +99,11 @@ class LlamaCpp:
     async def prepare(self, progress: Progress) -> Prepared:
         """Read the file once, and say how llama.cpp is set up. QuietlyError where it is missing or cannot read it."""
         model = self._model
-        if model.path.is_dir():
+        if model.path.is_dir() or is_pth(model.path):
+            kind = "a .pth file" if is_pth(model.path) else "a folder of safetensors"
             raise QuietlyError(
-                f"llama.cpp reads GGUF files, and {one_line(model.name)} is a folder of safetensors: compare with "
-                "another, or measure a GGUF model."
+                f"llama.cpp reads GGUF files, and {one_line(model.name)} is {kind}: compare with another, or measure a "
+                "GGUF model."
             )
         self._bench = await asyncio.to_thread(llama_bench)
         row, _ = await self._asked(prompt=1)

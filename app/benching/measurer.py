@@ -29,6 +29,7 @@ from app.benching.messages import (
     Turn,
     Unmeasured,
 )
+from app.chat.text import one_line
 from app.child import Say, serve
 from app.closed import refuse_connections
 from app.engine.blas import load_fast_blas
@@ -37,6 +38,7 @@ from app.engine.memory import ADVICE, tells_of_want
 from app.errors import QuietlyError
 from model.choices import Choices
 from model.errors import ModelError
+from model.weights.conversions import is_pth
 
 if TYPE_CHECKING:
     from model.benchmark import Measured
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 _WARM_UP = 16
 """Tokens that are read to learn what a token takes in the caches."""
+_LAST_WORDS = 200
+"""Cells of what mlx-lm says of itself when it fails."""
 
 
 class Meter(Protocol):
@@ -77,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     serve(
         partial(_work, opened, asked),
-        partial(_why, name),
+        partial(_why, who, name),
         clear=lambda: shutil.rmtree(folder, ignore_errors=True),  # whoever asked is gone, and would have done it
         hear=asked.put,
     )
@@ -164,6 +168,8 @@ def _theirs(path: Path, conversions: Path, folder: Path, say: Say) -> tuple[Mete
     from app.benching.theirs import AT_ONCE, TheirMeter
     from model.weights.gguf import convert
 
+    if is_pth(path):
+        raise ModelError("mlx-lm reads no .pth files: leave it out, or measure another model.", "unsupported")
     if not path.is_dir():
         path = convert(path, conversions, lambda done, total: say(Opening(done, total)))
     meter = TheirMeter(path, folder)
@@ -201,10 +207,13 @@ def _device() -> str:
     return device_name(mx.device_info(), str(mx.default_device()))
 
 
-def _why(name: str, error: BaseException) -> str:
+def _why(who: str, name: str, error: BaseException) -> str:
     """What went wrong in MLX, or in mlx-lm, as the sentence a person needs."""
     if isinstance(error, MemoryError) or tells_of_want(str(error)):
         return f"This machine's memory is not enough to measure {name} so: {ADVICE}, or measure shorter prompts."
+    if who == "mlx-lm":  # others go on, and may write over the log
+        said = one_line(str(error), _LAST_WORDS).rstrip(".") or type(error).__name__
+        return f"mlx-lm could not run {name} ({said}): leave it out, or measure another model."
     return f"{name} could not be measured ({type(error).__name__}): measurer.log among Quietly's logs says more."
 
 

@@ -149,6 +149,11 @@ class Report(msgspec.Struct):
     """Whether only one model was in memory at a time, each opened anew for its turn."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether everyone took part to the end."""
+        return not any(entry.ended for entry in self.entries)
+
+    @property
     def bandwidth(self) -> float | None:
         """Bytes a second that the device reads, at best: what lies below was disturbed."""
         samples = [sample for entry in self.entries for sample in entry.figure(_MEMORY).samples]
@@ -168,8 +173,9 @@ class Report(msgspec.Struct):
 async def measure(report: Report, makers: Sequence[Callable[[], Runner]], doing: Doing = lambda *_: None) -> None:
     """Let everyone measure all of `report.plan` in turns, and write down in `report` what comes of it.
 
-    The first is the one that the others are compared with. QuietlyError where someone cannot begin; who dies on the way
-    drops out with a sentence. When cancelled, what is in the report holds, and all processes are ended.
+    The first is the one that the others are compared with. QuietlyError where it cannot begin, or none of the others.
+    Who else cannot, or dies on the way, drops out with a sentence. When cancelled, what is in the report holds, and all
+    processes are ended.
     """
     plan = report.plan
     benches = [_Bench(make, plan) for make in makers]
@@ -177,10 +183,7 @@ async def measure(report: Report, makers: Sequence[Callable[[], Runner]], doing:
     async with contextlib.AsyncExitStack() as opened:
         for bench in benches:
             opened.push_async_callback(bench.close)
-        for bench in benches:
-            await bench.open(doing)
-            if report.apart:
-                await bench.close()
+        benches = await _ready(benches, report.apart, doing)
         once = sum(1 if isinstance(thing, Bandwidth) else len(benches) for thing in plan.things)
         total, done = plan.rounds * once, 0
         for number in range(plan.rounds):
@@ -200,6 +203,25 @@ async def measure(report: Report, makers: Sequence[Callable[[], Runner]], doing:
                         if other is not bench:
                             await other.close()
                 await bench.measure(thing)
+
+
+async def _ready(benches: "Sequence[_Bench]", apart: bool, doing: Doing) -> "list[_Bench]":
+    """Those who can begin, open unless each is to be `apart`. QuietlyError where nobody is left to compare."""
+    host, *others = benches
+    ready = []
+    for bench in benches:
+        try:
+            await bench.open(doing)
+            ready.append(bench)
+            if apart:
+                await bench.close()
+        except QuietlyError as error:
+            if bench is host:
+                raise
+            await bench.drop(error)
+    if others and len(ready) == 1:  # before the time of measuring is spent on what nobody asked for
+        raise QuietlyError(" ".join(dict.fromkeys(bench.entry.ended for bench in others)))
+    return ready
 
 
 class _Bench:
@@ -231,6 +253,11 @@ class _Bench:
         self._runner = None
         self._warm = {_MEMORY}
 
+    async def drop(self, why: QuietlyError) -> None:
+        """Let it take no further part."""
+        self.entry.ended = str(why)
+        await self.close()
+
     async def measure(self, thing: Thing) -> None:
         """One sample of `thing` more, where there is sense in it."""
         figure = self.entry.figures.setdefault(thing, Figure())
@@ -246,8 +273,7 @@ class _Bench:
                 sample = await runner.measure(thing)
             self._warm.add(thing)
         except QuietlyError as error:
-            self.entry.ended = str(error)
-            await self.close()
+            await self.drop(error)
             return
         if isinstance(sample, Unmeasured):
             figure.why = sample.why

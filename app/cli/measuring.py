@@ -27,7 +27,7 @@ def measured(
 ) -> None:
     """Measure all of the report's plan, and print `data` of it or, without that, what is `drawn` for so many cells.
 
-    Ctrl+C prints what there is, and exits with 130.
+    Ctrl+C prints what there is, and exits with 130; where someone dropped out, the exit status is 1.
     """
     whole = False
     with contextlib.suppress(KeyboardInterrupt):
@@ -39,6 +39,8 @@ def measured(
         _show(lambda width: drawn(report, width))
     if not whole:
         raise typer.Exit(130)
+    if not report.is_whole:
+        raise typer.Exit(1)
 
 
 def measure_all(report: "Report", makers: "Sequence[Callable[[], Runner]]") -> None:

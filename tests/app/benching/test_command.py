@@ -5,15 +5,23 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import typer.main
 
-from app.cli.bench import bench
+from app.benching.messages import Prefill
+from app.benching.rounds import Plan, Report
+from app.benching.telling import as_data
+from app.cli.bench import _drawn, bench
 from app.cli.main import app
+from app.cli.measuring import measured
 from app.errors import QuietlyError
+from tests.app.benching.conftest import Player, Stage, at_a_rate
 from tests.app.library.children import children
 from tests.checkpoints import speaking_checkpoint
 from tests.watching import WatchedTerminal
@@ -70,6 +78,26 @@ def test_what_the_document_shows_is_understood(line: str) -> None:
     given = typer.main.get_command(app).commands[name].make_context(name, ["nothing", *options])
     with pytest.raises(QuietlyError, match="There is no model nothing here"):
         bench(**given.params)
+
+
+@pytest.mark.parametrize("fails", [{"refuses": True}, {"fatal": Prefill(20)}], ids=["at once", "in the middle"])
+def test_who_drops_out_is_told_beside_what_the_others_did_and_the_exit_status_says_so(
+    fails: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(data: Callable[[Report], object] | None) -> str:
+        stage = Stage()
+        makers = [partial(Player, name, stage, at_a_rate(1000)) for name in ("quietly", "mlx-lm")]
+        report = Report("a model", Plan(prompts=(20,), depths=(), rounds=1))
+        with pytest.raises(typer.Exit) as left:
+            measured(report, [*makers, partial(Player, "llama.cpp", stage, at_a_rate(1), **fails)], _drawn, data)
+        assert left.value.exit_code == 1
+        return capsys.readouterr().out
+
+    *others, gone = json.loads(told(as_data))["runners"]
+    assert [(runner["ended"], runner["figures"][0]["tokens_per_second"]) for runner in others] == [(None, 1000)] * 2
+    assert gone["ended"].startswith("llama.cpp ") and gone["figures"][0]["tokens_per_second"] is None
+    shown = told(None)
+    assert f"llama.cpp: {gone['ended']}" in shown and re.search(r"20 +1,000 +1,000 .* –", shown)
 
 
 def test_ctrl_c_shows_what_there_is_and_leaves_nothing(

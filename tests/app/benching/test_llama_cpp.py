@@ -167,9 +167,11 @@ def test_the_variable_stands_over_the_path(play: Play, tmp_path: Path, monkeypat
         llama_bench()
 
 
-async def test_a_folder_of_safetensors_is_not_for_it(asked, model: InstalledModel, tmp_path: Path) -> None:
+async def test_what_is_no_gguf_file_is_not_for_it(asked, model: InstalledModel, tmp_path: Path) -> None:
     folder = InstalledModel(name="wide", path=tmp_path, source="folder")
     assert "llama.cpp reads GGUF files, and wide is a folder of safetensors" in await refused(folder)
+    file = InstalledModel(name="old", path=tmp_path / "old.pth", source="folder")
+    assert "llama.cpp reads GGUF files, and old is a .pth file" in await refused(file)
 
 
 WHOLE = {**ROW, "samples_ns": [5], "n_prompt": 1, "n_gen": 0, "n_depth": 0}

@@ -1,5 +1,6 @@
 """Real processes that measure a tiny model, Quietly's way and mlx-lm's, and end when nobody wants to know more."""
 
+import json
 import os
 import signal
 import tempfile
@@ -18,6 +19,7 @@ from model.choices import Choices
 from model.errors import ModelError
 from tests.app.library.children import children
 from tests.checkpoints import speaking_checkpoint
+from tests.model.pth_files import publish
 
 THINGS: tuple[Thing, ...] = (Prefill(20), Decode(30, 5), Turn(30, 5), Restore(30, 5), Bandwidth(1 << 20))
 
@@ -77,6 +79,23 @@ async def test_a_model_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> 
     (folder / "model.safetensors").write_bytes(b"")
     runner = Measurer(found)
     with pytest.raises(QuietlyError, match=r"model\.safetensors is only 0 bytes long"):
+        await runner.prepare(lambda done, total: None)
+    await runner.close()
+
+
+async def test_what_mlx_lm_does_not_run_it_says_itself(tmp_path: Path) -> None:
+    folder = speaking_checkpoint(tmp_path / "strange")
+    runner = Measurer(find(str(folder)), "mlx-lm")
+    fields = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**fields, "model_type": "rwkv"}))
+    with pytest.raises(QuietlyError, match=r"^mlx-lm could not run strange \(Model type rwkv not supported\): leave"):
+        await runner.prepare(lambda done, total: None)
+    await runner.close()
+
+
+async def test_mlx_lm_reads_no_file_of_torch_s(tmp_path: Path) -> None:
+    runner = Measurer(find(str(publish(tmp_path / "RWKV-4-Pile-0M-ctx256.pth"))), "mlx-lm")
+    with pytest.raises(QuietlyError, match=r"^mlx-lm reads no \.pth files"):
         await runner.prepare(lambda done, total: None)
     await runner.close()
 

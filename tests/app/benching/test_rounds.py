@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.benching.messages import Bandwidth, Decode, Prefill, Prepared, Restore, Sample, Thing, Turn, Unmeasured
-from app.benching.rounds import Figure, Plan, Report, measure, named
+from app.benching.rounds import Figure, Plan, Report, length, measure, named
 from app.benching.runner import Progress
 from app.errors import QuietlyError
 from tests.app.benching.conftest import Answer, Player, Stage, at_a_rate
@@ -112,6 +112,38 @@ async def test_who_cannot_begin_is_said_before_anything_is_measured(stage: Stage
     with pytest.raises(QuietlyError, match="other is not here: bring it"):
         await measure(Report("a model", PLAN), [player("quietly"), player("other", refuses=True)])
     assert not stage.asked and not stage.open
+
+
+async def test_who_cannot_begin_is_missed_by_nobody_while_another_is_left_to_compare(stage: Stage, player) -> None:
+    report = Report("a model", PLAN)
+    told: list[tuple[int, int, str]] = []
+    makers = [player("quietly"), player("absent", refuses=True), player("other")]
+    await measure(report, makers, lambda *step: told.append(step))
+    mine, absent, others = report.entries
+    assert absent.ended == "absent is not here: bring it." and absent.prepared is None and not absent.figures
+    for entry in (mine, others):
+        assert all(len(entry.figure(thing).samples) == PLAN.rounds for thing in PLAN.things if length(thing))
+    assert told[-1][0] == told[-1][1] - 1 and not report.is_whole and not stage.open
+
+
+async def test_where_nobody_else_can_begin_each_says_why_and_nothing_is_measured(stage: Stage, player) -> None:
+    others = [player("one", refuses=True), player("two", refuses=True)]
+    with pytest.raises(QuietlyError, match=r"one is not here: bring it\. two is not here: bring it\."):
+        await measure(Report("a model", PLAN), [player("quietly"), *others])
+    assert not stage.asked and not stage.open
+
+
+async def test_without_the_first_nothing_is_compared(stage: Stage, player) -> None:
+    with pytest.raises(QuietlyError, match=r"^quietly is not here"):
+        await measure(Report("a model", PLAN), [player("quietly", refuses=True), player("one"), player("two")])
+    assert not stage.asked and not stage.open
+
+
+async def test_who_cannot_begin_where_only_one_has_room_leaves_it_to_the_others(stage: Stage, player) -> None:
+    report = Report("a model", PLAN, apart=True)
+    await measure(report, [player("quietly"), player("absent", refuses=True), player("other")])
+    assert [len(entry.figure(Prefill(20)).samples) for entry in report.entries] == [PLAN.rounds, 0, PLAN.rounds]
+    assert stage.most == 1 and not stage.open
 
 
 async def test_who_dies_drops_out_and_the_others_go_on(stage: Stage, player) -> None:
