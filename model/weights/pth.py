@@ -27,7 +27,12 @@ it. Nor is more read at once of what they speak of."""
 _AXES = 8
 """Of a tensor, at most."""
 
-_STORAGES = {"torch FloatStorage": "F32", "torch HalfStorage": "F16", "torch BFloat16Storage": "BF16"}
+_STORAGES = {
+    "torch FloatStorage": "F32", "torch HalfStorage": "F16", "torch BFloat16Storage": "BF16",
+    # No weight of ours, but training leaves counters and positions among them.
+    "torch LongStorage": "I64", "torch IntStorage": "I32", "torch ShortStorage": "I16", "torch CharStorage": "I8",
+    "torch ByteStorage": "U8",
+}  # fmt: skip
 _TENSOR, _PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
 _TABLE = "collections OrderedDict"
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, OverflowError, RuntimeError, ValueError)

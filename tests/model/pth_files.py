@@ -13,7 +13,11 @@ import numpy as np
 
 from tests.checkpoints import golden_weights, speaking_checkpoint
 
-STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "uint16": "BFloat16Storage"}
+STORAGES = {
+    "float32": "FloatStorage", "float16": "HalfStorage", "uint16": "BFloat16Storage",
+    "int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage",
+    "uint8": "ByteStorage",
+}  # fmt: skip
 """By numpy's types; numpy has no bfloat16, whose bits are given as uint16."""
 
 
@@ -81,7 +85,7 @@ def write_archive(
 
 def write_pth(path: Path, weights: Mapping[str, np.ndarray]) -> Path:
     """These weights as torch would save them."""
-    keyed = {name: (str(key), np.ascontiguousarray(array)) for key, (name, array) in enumerate(weights.items())}
+    keyed = {name: (str(key), np.array(array, order="C")) for key, (name, array) in enumerate(weights.items())}
     pickled = program({name: tensor(key, array) for name, (key, array) in keyed.items()})
     return write_archive(path, pickled, {key: array.tobytes() for key, array in keyed.values()})
 

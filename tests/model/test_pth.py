@@ -21,7 +21,7 @@ from model import ModelError
 from model.config import Rwkv4Config, Rwkv7Config, parse_config
 from model.tokenizer_files import WORLD
 from model.weights.blinkdl import fields_of, read_fields
-from model.weights.pth import LONGEST, PthTensor, read
+from model.weights.pth import LONGEST, PthTensor, opened, pieces, read
 from tests.checkpoints import GOLDEN, golden_weights
 from tests.model.pth_files import (
     by_blinkdl,
@@ -87,6 +87,53 @@ def test_numbers_come_as_they_are_stored(tmp_path: Path) -> None:
         "b": ("BF16", (2,), 4),
         "c": ("F32", (2, 3), 24),
     }
+
+
+@pytest.mark.parametrize(("kind", "told"), [("i8", "I64"), ("i4", "I32"), ("i2", "I16"), ("i1", "I8"), ("u1", "U8")])
+def test_whole_numbers_are_read_as_what_they_are(tmp_path: Path, kind: str, told: str) -> None:
+    positions = np.array([3, 1, 2], kind)
+    path = write_pth(tmp_path / "x.pth", {"w": LITTLE, "step": np.array(7, kind), "positions": positions})
+    tensors = read(path)
+    width = positions.itemsize
+    assert {name: (found.dtype, found.shape, found.nbytes) for name, found in tensors.items()} == {
+        "w": ("F32", (2, 3), 24),
+        "step": (told, (), width),
+        "positions": (told, (3,), 3 * width),
+    }
+    with opened(path) as archive:
+        assert b"".join(pieces(path, archive, tensors["positions"])) == positions.tobytes()
+
+
+def test_whole_numbers_of_a_name_that_is_ignored_are_no_obstacle(tmp_path: Path) -> None:
+    weights: dict[str, np.ndarray] = {blinkdl(name): array for name, array in golden_weights("rwkv7").items()}
+    for name in [name for name in weights if re.search(r"att\.[wavg][12]$", name)]:
+        weights[name] = weights[name].T
+    weights["blocks.0.att.v0"] = np.arange(5)
+    weights["blocks.0.rotary_emb.inv_freq"] = np.array(1)
+    loaded = model.load(publish(tmp_path / "RWKV-x070-0M-ctx256.pth", weights), conversions=tmp_path / "conversions")
+    expected = mx.load(str(GOLDEN / "rwkv7" / "expected.safetensors"))
+    assert isinstance(expected, dict)
+    assert mx.abs(loaded.logits(expected["input_ids"]) - expected["logits"]).max().item() < 2e-4
+
+
+def test_whole_numbers_of_a_name_nobody_knows_are_refused_as_in_any_checkpoint(tmp_path: Path) -> None:
+    weights = {by_blinkdl(name): array for name, array in golden_weights("rwkv4").items()} | {"step": np.array([7])}
+    with pytest.raises(ModelError, match="the weights hold step, which a rwkv model"):
+        model.load(publish(tmp_path / "RWKV-4-0M.pth", weights), conversions=tmp_path / "conversions")
+    mx.save_safetensors(str(tmp_path / "model.safetensors"), {name: mx.array(array) for name, array in weights.items()})
+    with pytest.raises(ModelError, match="the weights hold step, which a rwkv model"):
+        model.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "ours"), [("emb.weight", "embeddings.weight"), ("blocks.0.att.time_decay", "attention.time_decay")]
+)
+def test_a_weight_of_whole_numbers_is_refused_by_its_name(tmp_path: Path, tensor: str, ours: str) -> None:
+    weights = {by_blinkdl(name): array for name, array in golden_weights("rwkv4").items()}
+    weights[tensor] = weights[tensor].astype(np.int64)
+    path = publish(tmp_path / "RWKV-4-0M.pth", weights)
+    with pytest.raises(ModelError, match=rf"{ours} holds whole numbers \(I64\)"):
+        model.load(path, conversions=tmp_path / "conversions")
 
 
 def test_part_of_what_is_stored_may_be_a_tensor_and_a_parameter_is_one(tmp_path: Path) -> None:
@@ -212,6 +259,7 @@ def test_nothing_in_it_is_run(tmp_path: Path) -> None:
 
 
 GOOD = tensor("0", LITTLE)
+WHOLE = tensor("0", np.arange(3))
 NESTED = b")" + b"q\x05h\x05\x86" * 40
 """A tuple of two tuples that are one, and so on: looked up in a table, it is gone through 2^40 times."""
 AXES = b"(" + b"J\xff\xff\xff\x7f" * 100_000 + b"tq\x06h\x06"
@@ -232,6 +280,15 @@ PROGRAMS = {
     "a tensor of nothing stored": (program({"w": GOOD.replace(text("0"), text("9"))}), "does not list"),
     "a key that leads elsewhere": (program({"w": GOOD.replace(text("0"), text("../data.pkl"))}), "does not list"),
     "more numbers than there are": (program({"w": GOOD.replace(number(6), number(7))}), "not as long"),
+    "more whole numbers than there are": (program({"w": WHOLE.replace(number(3), number(6))}), "not as long"),
+    "a tensor beyond its whole numbers": (
+        program({"w": WHOLE.replace(b"tQ" + number(0), b"tQ" + number(1))}),
+        "reaches beyond",
+    ),
+    "whole rows that are all one": (
+        program({"w": tensor("0", LITTLE.view(np.int8), strides=(0, 1))}),
+        "one after the other",
+    ),
     "a tensor beyond its numbers": (program({"w": tensor("0", LITTLE, offset=1)}), "reaches beyond"),
     "rows that lie apart": (program({"w": tensor("0", LITTLE, strides=(1, 2))}), "one after the other"),
     "no end": (program({"w": GOOD})[:-1], "does not list"),
