@@ -239,7 +239,7 @@ class QuietlyApp(App[None]):
         from app.tui.erasing import ask_and_erase
 
         if self.conductor.lives:
-            self.notify("An answer is being written; stop it first, then delete everything.", markup=False)
+            self.chat.room.decline("An answer is being written; stop it first, then delete everything.")
             return
 
         def erase() -> "Sequence[Left]":

@@ -66,6 +66,8 @@ class Room:
         """Whether the models have been looked for."""
         self.hub = ""
         """What the sidebar says of the Hub, where it did not answer when it was asked last; else empty."""
+        self.declined = 0
+        """How often something was not done, and why was said."""
         self.transcript: Transcript
         """There from the first frame on."""
 
@@ -224,6 +226,11 @@ class Room:
             markup=False,
         )
 
+    def decline(self, sentence: str, wrong: bool = False) -> None:
+        """Say why something is not done: whoever asked for it can tell, and keeps what was typed for it."""
+        self.declined += 1
+        self.say(sentence, wrong=wrong)
+
     def guarded(self, act: Callable[[], object]) -> bool:
         """Do what the store may refuse, and say so where it does; whether it was done."""
         try:
@@ -243,7 +250,7 @@ class Room:
                 self.guarded(self.tell_conversations)
                 if gone in self._titles:
                     sentence = error.sentence(f"“{one_line(self._titles[gone], 40)}”")
-        self.say(sentence, wrong=True)
+        self.decline(sentence, wrong=True)
 
     def copy(self, text: str, what: str) -> None:
         """Give `text` to the clipboard, and say so."""

@@ -58,7 +58,7 @@ class Carrying:
 
     def _export_current(self) -> None:
         if self._room.current is None:
-            self._room.say("There is no conversation yet; write something first.")
+            self._room.decline("There is no conversation yet; write something first.")
         else:
             self.export(self._room.current)
 

@@ -37,7 +37,7 @@ class Comparing:
         message = self._messages.target()
         question = self._messages.question_of(message) if message is not None else None
         if question is None:
-            room.say("Ask something first; then another model can answer the same.")
+            room.decline("Ask something first; then another model can answer the same.")
             return
         if not self._messages.busy():
             self._models.pick("Who answers beside it?", name, partial(self._begin, question))

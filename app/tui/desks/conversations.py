@@ -69,7 +69,7 @@ class Conversations:
 
     def _with_current(self, act: Callable[[int], None]) -> None:
         if self._room.current is None:
-            self._room.say("There is no conversation yet; write something first.")
+            self._room.decline("There is no conversation yet; write something first.")
         else:
             act(self._room.current)
 

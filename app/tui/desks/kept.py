@@ -44,7 +44,7 @@ class Kept(Generic[Item]):
         found = [one for one in kept if name.casefold() in one.name.casefold()]
         exact = [one for one in found if one.name.casefold() == name.casefold()]
         if not kept:
-            self._room.say(f"No {self._what} is kept yet. Type /tune, where one is written and kept.")
+            self._room.decline(f"No {self._what} is kept yet. Type /tune, where one is written and kept.")
         elif name and len(exact or found) == 1:
             act((exact or found)[0])
         else:

@@ -77,7 +77,7 @@ class Messages:
         """Act on the message in question; `still`: not while an answer is being written here."""
         message = self.target(prefer, only)
         if message is None:
-            self._room.say("There is no message yet that this could be about.")
+            self._room.decline("There is no message yet that this could be about.")
             return None
         if still and self.busy():
             return None
@@ -88,7 +88,7 @@ class Messages:
         current = self._room.current
         writing = current in self._beginning or self._room.conductor.live(current) is not None
         if writing:
-            self._room.say("An answer is being written. Press Esc to stop it first.")
+            self._room.decline("An answer is being written. Press Esc to stop it first.")
         return writing
 
     def question_of(self, message: Message) -> Message | None:
@@ -211,7 +211,7 @@ class Messages:
         codes = room.transcript.codes(message.id)
         match codes:
             case []:
-                room.say("There is no code block in this message.")
+                room.decline("There is no code block in this message.")
             case [code]:
                 room.copy(code, "the code")
             case _:
@@ -227,7 +227,7 @@ class Messages:
         links = list(dict.fromkeys(self._room.transcript.links(message.id)))
         match links:
             case []:
-                self._room.say("There is no link in this message.")
+                self._room.decline("There is no link in this message.")
             case [link]:
                 self.open_link(link)
             case _:
@@ -244,7 +244,7 @@ class Messages:
 
         asked = link_question(url)
         if isinstance(asked, str):
-            self._room.say(asked, wrong=True)
+            self._room.decline(asked, wrong=True)
             return
         question, detail = asked
 

@@ -61,7 +61,7 @@ class Models:
             if self._room.looked:
                 self.add()
             else:
-                self._room.say("Looking for models; one moment.")
+                self._room.decline("Looking for models; one moment.")
         return self._room.shelf.chosen
 
     def choose(self, key: str) -> None:
@@ -71,7 +71,7 @@ class Models:
         if model is None:
             return
         if model.problem is not None:
-            room.say(model.problem, wrong=True)
+            room.decline(model.problem, wrong=True)
             return
         room.guarded(lambda: room.shelf.choose(model))
         room.conductor.warm(model.path)
@@ -109,7 +109,7 @@ class Models:
             if model.problem is None:
                 act(model)
             else:
-                self._room.say(model.problem, wrong=True)
+                self._room.decline(model.problem, wrong=True)
 
         found = self._named(name)
         if name and len(found) == 1:

@@ -31,7 +31,7 @@ class Probabilities:
         room = self._room
         message = self._messages.target(only="assistant")
         if message is None:
-            room.say("There is no answer yet to look into.")
+            room.decline("There is no answer yet to look into.")
             return
         if self._messages.busy():
             return
@@ -58,11 +58,11 @@ class Probabilities:
         """The model whose tokens the answer is made of; where there is none the person is told."""
         room = self._room
         if not message.token_ids:
-            room.say("The exact tokens of this answer are not known, so nothing can be recomputed.")
+            room.decline("The exact tokens of this answer are not known, so nothing can be recomputed.")
             return None
         model = next((model for model in room.shelf.models if model.name == message.model and not model.problem), None)
         if model is None:
-            room.say(f"{message.model} wrote this answer and is not here any more; bring it back to look into it.")
+            room.decline(f"{message.model} wrote this answer and is not here any more; bring it back to look into it.")
         return model
 
     def _show(self, message: Message, model: "InstalledModel", pieces: tuple[str, ...]) -> None:

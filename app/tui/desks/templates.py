@@ -28,7 +28,7 @@ class Templates:
         templates = self._room.stores.disk.templates()
         found = [one for one in templates if name.casefold() in one.name.casefold()]
         if not templates:
-            self._room.say("There is no template yet. Type one, then choose “Keep as a template…” with Ctrl+P.")
+            self._room.decline("There is no template yet. Type one, then choose “Keep as a template…” with Ctrl+P.")
         elif name and len(found) == 1:
             self._insert(found[0])
         else:

@@ -36,12 +36,12 @@ class Undo:
     def undo(self) -> None:
         """Bring back what was deleted last. QuietlyError where it cannot be: then it can be tried again."""
         if not self._pile:
-            self._room.say("There is nothing to bring back.")
+            self._room.decline("There is nothing to bring back.")
             return
         what, store, removed, then = self._pile[-1]
         if self._room.conductor.live(removed.conversation) is not None:
             # What comes back takes the conversation to where it stood, away from the answer.
-            self._room.say("An answer is being written there. Undo again when it has ended.")
+            self._room.decline("An answer is being written there. Undo again when it has ended.")
             return
         store.restore(removed)
         self._pile.pop()

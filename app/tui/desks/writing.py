@@ -181,13 +181,17 @@ class Writing:
 
     # --- sending ---
 
-    def submit(self, text: str) -> None:
-        """Send what was typed, or what is edited."""
+    def submit(self, text: str, waited: bool = False) -> None:
+        """Send what was typed, or what is edited; where it has `waited`, all news has come in before."""
         room = self._room
         if self._sending or not room.area.composer.text.startswith(text):
             return  # Enter was pressed twice: this text is on its way already
         if room.conductor.live(room.current) is not None:
             room.say("An answer is being written. Your text stays here; send it then, or press Esc to stop.")
+            return
+        if not waited and room.branch and room.branch[-1].status == "writing":
+            # That answer has ended and its end is on the way here: what is sent follows it as it is then.
+            room.screen.call_later(self.submit, text, True)
             return
         edited = self._editing
         if edited is not None and edited.role == "assistant":
@@ -321,7 +325,7 @@ class Writing:
         if self._page[0] is self._room.stores.disk:
             self._room.area.composer.action_edit_outside()
         else:
-            self._room.say("An editor works on a file, and nothing of a temporary chat is ever written to one.")
+            self._room.decline("An editor works on a file, and nothing of a temporary chat is ever written to one.")
 
     # --- attachments ---
 

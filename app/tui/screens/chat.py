@@ -295,7 +295,7 @@ class ChatScreen(GuardedScreen[None]):
             self.room.refused(error)
         except Exception as error:
             # One act that fails is no reason to end the window.
-            self.room.say(f"That did not work. {self._report(error)}", wrong=True)
+            self.room.decline(f"That did not work. {self._report(error)}", wrong=True)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "act" and len(parameters) == 1:
@@ -313,10 +313,20 @@ class ChatScreen(GuardedScreen[None]):
     def on_composer_submitted(self, event: Composer.Submitted) -> None:
         if (typed := command(event.text)) is not None:
             action, argument = typed
+            # Before it is carried out: what stands there then may be what it is about.
             self.room.area.composer.take(event.text)
-            self.do(action.id, argument)
+            aside(self.app, partial(self._carry_out, event.text, action.id, argument))
             return
         self.desks.writing.submit(event.text)
+
+    async def _carry_out(self, text: str, id: str, argument: str) -> None:
+        """Do what was typed as `text`; where that is declined, it stands in the composer again."""
+        room = self.room
+        declined, page = room.declined, (room.current, room.temporary)
+        await self.action_act(id, argument)
+        # Not on another page: there it has been carried out, whatever went wrong behind it.
+        if room.declined > declined and page == (room.current, room.temporary):
+            room.area.composer.give_back(text)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         if self._awake and event.text_area is self.room.area.composer:

@@ -154,6 +154,10 @@ class Composer(TextArea):
             self.load_text(self.text[len(text) :])
             self.move_cursor(self.document.end)
 
+    def give_back(self, text: str) -> None:
+        """Let what was taken stand here again, above what has been typed since."""
+        self.insert(f"{text}\n" if self.text else text, (0, 0))
+
     def load_text(self, text: str) -> None:
         """Put another text here; what could be undone, and the walk through earlier prompts, end with the old one."""
         self._at, self._shut = 0, False

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 from textual import events
+from textual.message import Message as Post
 
 from app.chat.failures import HeldError
 from app.chat.store import Store
+from app.conducting.lives import AnswerEnded
 from app.errors import QuietlyError
+from app.tui.screens.chat import ChatScreen
+from app.tui.widgets.composer import Composer
 from app.tui.widgets.model_rows import ModelRows
 from tests.app.tui.conftest import Opener, Window
-from tests.app.tui.window import LARGER, FakePool, converse
+from tests.app.tui.window import BROKEN, LARGER, STARTER, FakeLibrary, FakePool, converse
 
 
 async def test_an_answer_streams_and_is_stored_with_what_it_took(opened: Opener, store: Store) -> None:
@@ -130,6 +134,84 @@ async def test_text_sent_while_an_answer_is_written_stays_in_the_composer(opened
         assert window.composer.text == "Two"
         assert "An answer is being written" in window.notices
         window.pool.turns[0].finish()
+        await window.ended()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [*("/compare Qwen", "/with Qwen", "/again", "/continue", "/edit", "/branch", "/why"), "/delete-everything"],
+)
+async def test_a_command_that_has_to_wait_for_an_answer_stays_in_the_composer(opened: Opener, typed: str) -> None:
+    async with opened() as window:
+        await window.ask("One")
+        window.pool.turns[0].say("Words")
+        await window.until(lambda: "Words" in window.page)
+        await window.command(typed)
+        await window.until(lambda: "An answer is being written" in window.notices)
+        await window.until(lambda: window.composer.text == f"{typed} ")
+        window.pool.turns[0].finish()
+        await window.ended()
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("/rename A title", "no conversation yet"),
+        ("/compare Qwen", "Ask something first"),
+        ("/copy", "no message yet"),
+        ("/undo", "nothing to bring back"),
+        ("/template greeting", "no template yet"),
+        ("/system terse", "No system prompt is kept yet"),
+        ("/model broken", "has no config.json"),
+    ],
+)
+async def test_a_command_that_nothing_can_be_done_with_stays_in_the_composer(
+    opened: Opener, typed: str, why: str
+) -> None:
+    async with opened(library=FakeLibrary(STARTER, BROKEN)) as window:
+        await window.command(typed)
+        await window.until(lambda: why in window.notices)
+        await window.until(lambda: window.composer.text == f"{typed} ")
+
+
+async def test_a_command_that_the_store_refuses_stays_above_what_was_typed_meanwhile(
+    opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converse(store, "First", "Answer")
+
+    def refuse(*_: object) -> None:
+        window.composer.insert("And then")
+        raise QuietlyError("The file is held.")
+
+    async with opened() as window:
+        monkeypatch.setattr(store, "remove_conversation", refuse)
+        await window.command("/delete")
+        await window.until(lambda: "The file is held." in window.notices)
+        await window.until(lambda: window.composer.text == "/delete \nAnd then")
+        assert window.composer.cursor_at_end_of_text
+
+
+async def test_a_question_sent_just_before_the_end_of_an_answer_is_shown_follows_that_answer(
+    opened: Opener, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened() as window:
+        await window.ask("One")
+        window.composer.load_text("Two")
+        post = window.app.chat.post_message
+
+        def behind_the_question(message: Post) -> bool:
+            if isinstance(message, ChatScreen.Heard) and isinstance(message.news, AnswerEnded):
+                post(Composer.Submitted("Two").set_sender(window.composer))
+            return post(message)
+
+        with monkeypatch.context() as quick:
+            quick.setattr(window.app.chat, "post_message", behind_the_question)
+            window.pool.turns[0].say("An answer")
+            window.pool.turns[0].finish()
+            await window.until(lambda: len(window.pool.turns) == 2 or window.notices)
+        assert window.notices == ""
+        assert [one.content for one in window.pool.turns[1].messages] == ["One", "An answer", "Two"]
+        window.pool.turns[1].finish()
         await window.ended()
 
 
