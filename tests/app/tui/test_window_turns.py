@@ -137,41 +137,40 @@ async def test_text_sent_while_an_answer_is_written_stays_in_the_composer(opened
         await window.ended()
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [*("/compare Qwen", "/with Qwen", "/again", "/continue", "/edit", "/branch", "/why"), "/delete-everything"],
-)
-async def test_a_command_that_has_to_wait_for_an_answer_stays_in_the_composer(opened: Opener, typed: str) -> None:
+async def test_a_command_that_has_to_wait_for_an_answer_stays_in_the_composer(opened: Opener) -> None:
+    waiting = "/compare Qwen", "/with Qwen", "/again", "/continue", "/edit", "/branch", "/why", "/delete-everything"
     async with opened() as window:
         await window.ask("One")
         window.pool.turns[0].say("Words")
         await window.until(lambda: "Words" in window.page)
-        await window.command(typed)
-        await window.until(lambda: "An answer is being written" in window.notices)
-        await window.until(lambda: window.composer.text == f"{typed} ")
+        for typed in waiting:
+            await declined(window, typed, "An answer is being written")
         window.pool.turns[0].finish()
         await window.ended()
 
 
-@pytest.mark.parametrize(
-    ("typed", "why"),
-    [
-        ("/rename A title", "no conversation yet"),
-        ("/compare Qwen", "Ask something first"),
-        ("/copy", "no message yet"),
-        ("/undo", "nothing to bring back"),
-        ("/template greeting", "no template yet"),
-        ("/system terse", "No system prompt is kept yet"),
-        ("/model broken", "has no config.json"),
-    ],
-)
-async def test_a_command_that_nothing_can_be_done_with_stays_in_the_composer(
-    opened: Opener, typed: str, why: str
-) -> None:
+async def test_a_command_that_nothing_can_be_done_with_stays_in_the_composer(opened: Opener) -> None:
+    useless = {
+        "/rename A title": "no conversation yet",
+        "/compare Qwen": "Ask something first",
+        "/copy": "no message yet",
+        "/undo": "nothing to bring back",
+        "/template greeting": "no template yet",
+        "/system terse": "No system prompt is kept yet",
+        "/model broken": "has no config.json",
+    }
     async with opened(library=FakeLibrary(STARTER, BROKEN)) as window:
-        await window.command(typed)
-        await window.until(lambda: why in window.notices)
-        await window.until(lambda: window.composer.text == f"{typed} ")
+        for typed, why in useless.items():
+            await declined(window, typed, why)
+
+
+async def declined(window: Window, typed: str, why: str) -> None:
+    """Type a command that is not carried out: it says why, and stands there still."""
+    window.app.clear_notifications()
+    await window.command(typed)
+    await window.until(lambda: why in window.notices)
+    await window.until(lambda: window.composer.text == f"{typed} ")
+    window.composer.load_text("")
 
 
 async def test_a_command_that_the_store_refuses_stays_above_what_was_typed_meanwhile(
