@@ -87,6 +87,7 @@ def test_bytes_that_are_no_utf_8_become_text_and_what_is_no_text_is_refused(quie
     assert (done.returncode, done.stdout) == (1, "") and "no text" in done.stderr
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("redirected", ["<&-", ">&-", ">/dev/full", "--json >/dev/full", "2>&-"])
 def test_closed_and_full_streams_end_in_order(quietly, tiny, places, redirected):
     command = f'"$@" {redirected}'
@@ -117,6 +118,7 @@ def test_a_signal_ends_the_answer_and_keeps_what_there_is(quietly, tiny, places,
     assert answer.status == "stopped" and answer.content == said.decode().removesuffix("\n")
 
 
+@pytest.mark.soak
 def test_the_same_seed_gives_the_same_answer(quietly, tiny):
     settings = ("-m", tiny, "--temperature", "1", "--seed", "5", "--max-tokens", "8")
     assert quietly("ask", *settings, "hello").stdout == quietly("ask", *settings, "hello").stdout
@@ -228,6 +230,7 @@ def test_an_unreadable_database_is_named_and_left_alone(quietly, places):
     assert places.database.read_bytes() == b"not a database at all" * 100
 
 
+@pytest.mark.soak
 def test_an_export_never_overwrites(quietly, tiny, tmp_path):
     quietly("ask", "-m", tiny, "--max-tokens", "3", "hello")
     written = [Path(quietly("export", "-o", str(tmp_path)).stdout.strip()) for _ in range(2)]
@@ -369,6 +372,7 @@ def test_a_file_that_is_no_export_does_not_keep_the_others_out(quietly, told, tm
     assert "film.mp4 is no export" in done.stderr
 
 
+@pytest.mark.soak
 def test_what_is_set_is_said_with_where_it_comes_from(quietly, places, monkeypatch):
     assert quietly("settings", "set", "theme", "nord").stdout == "theme is nord\n"
     assert quietly("settings", "set", "generation.top_p", "0.5").returncode == 0

@@ -35,6 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(speaking_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny"))
 
 
+@pytest.mark.soak
 def test_the_data_has_all_that_was_asked(tiny: str) -> None:
     options = ("--prompt", "8,16", "--depth", "0,32", "--rounds", "1", "--json")
     done = subprocess.run([*BENCH, tiny, *options], capture_output=True, text=True, timeout=120)

@@ -184,7 +184,7 @@ def damaged(folder: Path, kind: str) -> Path:
         ("foreign vocabulary", "258 tokens"),
         ("no template", "chat template"),
         ("raising", "no such role"),
-        ("looping", "template"),
+        pytest.param("looping", "template", marks=pytest.mark.soak),  # it takes its seconds before it is ended
     ],
 )
 async def test_a_bad_model_is_one_sentence_and_the_next_one_still_loads(pool, tiny, tmp_path, kind, says):

@@ -20,6 +20,7 @@ def run_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.soak
 def test_the_blas_that_the_installer_brought_answers_and_says_what_it_is(starter, conversions):
     done = run_python(
         "import app.engine.blas as blas\n"

@@ -70,7 +70,7 @@ async def test_a_file_that_is_broken_is_said_and_left_alone(opened: Opener, file
 MISTAKES = tuple(f"setting_{number} is no setting and does nothing." for number in range(1, 13))
 
 
-@pytest.mark.parametrize("size", [(60, 18), (80, 24), (140, 40)])
+@pytest.mark.parametrize("size", [(60, 18), (140, 40)])
 async def test_of_many_mistakes_the_first_are_said_above_the_composer_and_all_are_at_hand(
     opened: Opener, size: tuple[int, int]
 ) -> None:
