@@ -167,6 +167,7 @@ def test_a_folder_that_holds_its_own_modules_is_not_run(quietly, tiny, tmp_path)
     assert done.returncode == 0 and "theirs" not in done.stdout + done.stderr
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -65,6 +65,7 @@ print(json.dumps([session.tokens, written(loaded, session)]))
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_session_resumes_in_another_process_token_for_token(tmp_path, kind):
     loaded = model.load(checkpoint(tmp_path / "model", kind))
