@@ -26,7 +26,6 @@ Files = Mapping[Path, Mapping[str, TensorInfo]]
 """For each file of a checkpoint what its header says it holds."""
 
 _FLOATS = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
-_WHOLE = ("U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
 
 
 class Alias(NamedTuple):
@@ -131,10 +130,10 @@ class Placement:
                     shapes[f"{module}.biases"] = groups
             for tensor, shape in shapes.items():
                 self._check(tensor, shape)
-            if packing is None and self._stored[place].dtype in _WHOLE:
+            if len(shapes) == 1 and (stored := self._stored[place].dtype) not in _FLOATS:
                 raise ModelError(
-                    f"{self._name}: {place} holds whole numbers ({self._stored[place].dtype}), as no weight does here; "
-                    "choose another model.",
+                    f"{self._name}: {place} is stored as {stored}, and a weight that is not packed has to be "
+                    f"{', '.join(_FLOATS)}; choose another model.",
                     "unsupported",
                 )
             wanted |= shapes

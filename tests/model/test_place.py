@@ -1,6 +1,7 @@
 """Stored tensors reach the network whole, once, and only if they are numbers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,38 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
+def with_header(file: Path, change: Callable[[dict[str, Any], int], None], more: bytes = b"") -> None:
+    """Change what the header of `file` says, knowing how many bytes follow it, and put `more` behind them."""
+    size = int.from_bytes(file.read_bytes()[:8], "little")
+    header, content = json.loads(file.read_bytes()[8 : 8 + size]), file.read_bytes()[8 + size :]
+    change(header, len(content))
+    written = json.dumps(header).encode()
+    file.write_bytes(len(written).to_bytes(8, "little") + written + content + more)
+
+
 @pytest.mark.parametrize("stranger", ["a\nb\x1b[31m", "a\ud800b", "x" * 500])
 def test_a_tensor_with_no_place_is_named_so_that_it_can_be_shown(tmp_path, stranger):
     folder = random_checkpoint(tmp_path / "strange")
-    file = folder / "model.safetensors"
-    size = int.from_bytes(file.read_bytes()[:8], "little")
-    header, content = json.loads(file.read_bytes()[8 : 8 + size]), file.read_bytes()[8 + size :]
-    header[stranger] = {"dtype": "F32", "shape": [1], "data_offsets": [len(content), len(content) + 4]}
-    written = json.dumps(header).encode()
-    file.write_bytes(len(written).to_bytes(8, "little") + written + content + bytes(4))
+
+    def added(header: dict[str, Any], end: int) -> None:
+        header[stranger] = {"dtype": "F32", "shape": [1], "data_offsets": [end, end + 4]}
+
+    with_header(folder / "model.safetensors", added, bytes(4))
     with pytest.raises(ModelError, match="strange: the weights hold") as caught:
         model.load(folder)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("dtype", ["U8", "I8", "BOOL", "F8_E4M3"])
+def test_what_is_no_number_that_is_computed_with_is_refused_by_name(tmp_path, dtype):
+    """MLX opens the last as the bytes of its codes."""
+    folder, tensor = random_checkpoint(tmp_path / "odd"), "model.layers.1.mlp.up_proj.weight"
+    weights = mx.load(str(folder / "model.safetensors"))
+    weights[tensor] = weights[tensor].astype(mx.uint8)
+    write_checkpoint(folder, json.loads((folder / "config.json").read_text()), weights)
+    with_header(folder / "model.safetensors", lambda header, _: header[tensor].update(dtype=dtype))
+    with pytest.raises(ModelError, match=f"^odd: {tensor} is stored as {dtype}, and a weight that is not packed has"):
+        model.load(folder)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
