@@ -68,12 +68,12 @@ def attend(
         return blocked(queries, keys, values, mask)
     if form == "explicit":
         return explicit(queries, keys, values, mask)[0]
-    _, _, length, dim = queries.shape
-    if form is None and length > 1 and _scores_bytes(queries, keys) > MOST_SCORES and _holds_scores(queries):
+    if form is None and _scores_bytes(queries, keys) > MOST_SCORES and _holds_scores(queries):
         return blocked(queries, keys, values, mask)
     if form == "grouped" or (form is None and not _on_gpu() and queries.dtype == keys.dtype == mx.float32):
         return grouped(queries, keys, values, mask)
-    return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=dim**-0.5, mask=mask)
+    scale = queries.shape[-1] ** -0.5
+    return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
 
 
 def explicit(queries: mx.array, keys: mx.array, values: mx.array, mask: Mask) -> tuple[mx.array, mx.array]:
