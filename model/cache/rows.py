@@ -82,7 +82,7 @@ class DenseRows:
         return self.buffer[:, heads, start:end]
 
     def fetched(self, start: int, end: int, heads: slice, before: mx.array | None) -> mx.array:
-        recent = self.buffer[:, heads, start:end]
+        recent = self.read(start, end, heads)
         return recent if before is None else mx.concatenate([before, recent], axis=2)
 
     def moved(self, first: int, end: int, capacity: int) -> "DenseRows":
