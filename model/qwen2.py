@@ -85,12 +85,17 @@ class Attention(nn.Module):
         ends = [self.num_heads] if self.joint else [self.num_heads, self.num_heads + self.num_kv_heads]
         return tuple(mx.split(turned, ends, axis=1))
 
-    def positions_of(self, offset: int) -> mx.array:
+    def positions_of(self, offset: mx.array) -> mx.array:
         """(heads + 2 kv_heads,): `offset` for queries and keys, and 0 for values, which turns them not at all."""
-        return mx.array([offset] * (self.num_heads + self.num_kv_heads) + [0] * self.num_kv_heads)
+        return offset * mx.array([1] * (self.num_heads + self.num_kv_heads) + [0] * self.num_kv_heads)
 
     def prepare_one(self) -> None:
-        """Lay out what `project_one` needs of the norms: a weight for each head, and which heads are values."""
+        """Lay out what `project_one` needs: a bias of its result's own shape, which is added by a plain kernel, where
+        one to be broadcast would be compiled with that, at twice the host's time; of the norms a weight for each head,
+        and which heads are values."""
+        if "qkv_proj" in self and "bias" in self.qkv_proj:
+            self.qkv_proj.bias = self.qkv_proj.bias.reshape(1, 1, -1)
+            mx.eval(self.qkv_proj.bias)
         if self.qk_norm:
             kinds = (self.q_norm.weight, self.num_heads), (self.k_norm.weight, 2 * self.num_kv_heads)
             self._norms = mx.concatenate(
@@ -151,8 +156,10 @@ class Backbone(nn.Module):
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = [block(config, window) for window in config.layer_windows]
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self._first_of = {layer.window: index for index, layer in reversed([*enumerate(self.layers)])}
+        """The first layer of each window there is."""
         self._pieces: list[Piece] = []
-        """What lies between the caches of neighbouring layers, compiled; empty where nothing is to be."""
+        """What lies before, between and behind the caches of the layers, compiled; empty where nothing is to be."""
 
     def __call__(
         self, tokens: mx.array, caches: Sequence[AttentionCache] | None = None, last: int | None = None
@@ -182,42 +189,38 @@ class Backbone(nn.Module):
             layer.self_attn.prepare_one()
         first, last = self.layers[0], self.layers[-1]
 
+        def start(token: mx.array, offset: mx.array) -> tuple[mx.array, ...]:
+            positions = first.self_attn.positions_of(offset)
+            return positions, *first.project_one(self.embed_tokens(token), positions)
+
         def between(layer: Block, following: Block) -> Piece:
             def piece(x: mx.array, mixed: mx.array, positions: mx.array) -> tuple[mx.array, ...]:
                 return following.project_one(layer.finish(x, mixed), positions)
 
             return mx.compile(piece)
 
-        def end(x: mx.array, mixed: mx.array) -> mx.array:
-            normed: mx.array = self.norm(last.finish(x, mixed))
-            return normed
+        def end(x: mx.array, mixed: mx.array, positions: mx.array) -> tuple[mx.array, ...]:
+            return (self.norm(last.finish(x, mixed)),)
 
-        self._pieces = [
-            mx.compile(first.project_one),
-            *(between(layer, following) for layer, following in pairwise(self.layers)),
-            mx.compile(end),
-        ]
+        neighbours = pairwise(self.layers)
+        self._pieces = [mx.compile(start), *(between(*pair) for pair in neighbours), mx.compile(end)]
 
     def _step(self, token: mx.array, masks: Mapping[int | None, Mask], caches: Sequence[AttentionCache]) -> mx.array:
         """The same for a token (1, 1) behind what the caches hold."""
-        start, *between, end = self._pieces
-        x = self.embed_tokens(token)
-        positions = self.layers[0].self_attn.positions_of(caches[0].offset)
-        x, queries, *rows = start(x, positions)
-        for piece, layer, cache in zip(between, self.layers, caches, strict=False):
-            x, queries, *rows = piece(x, attend(queries, *cache.append(*rows), masks[layer.window]), positions)
-        normed: mx.array = end(x, attend(queries, *caches[-1].append(*rows), masks[self.layers[-1].window]))
-        return normed
+        start, *others = self._pieces
+        x: mx.array
+        positions, x, *projected = start(token, mx.array(caches[0].offset))
+        for piece, layer, cache in zip(others, self.layers, caches, strict=True):
+            queries, *rows = projected
+            x, *projected = piece(x, attend(queries, *cache.append(*rows), masks[layer.window]), positions)
+        return x
 
     def _masks(self, length: int, caches: Sequence[AttentionCache] | None) -> dict[int | None, Mask]:
         """One mask for each window there is: layers that look equally far share it."""
-        masks: dict[int | None, Mask] = {}
-        for index, layer in enumerate(self.layers):
-            if layer.window not in masks:
-                masks[layer.window] = (
-                    caches[index].make_mask(length) if caches else causal_mask(length, length, layer.window)
-                )
-        return masks
+        return {
+            window: caches[index].make_mask(length) if caches else causal_mask(length, length, window)
+            for window, index in self._first_of.items()
+        }
 
 
 class Model(nn.Module):

@@ -220,9 +220,11 @@ class Session:
         """Queue the first half of what `step` gave last, and no more, while the step before it is still computed.
 
         So the device has work while the host looks at the token before, and nothing is copied: MLX writes into a cache
-        in place only where nothing still reads it, and with the first layers the step before is through.
+        in place only where nothing still reads it, and with the first layers the step before is through. What the last
+        of these layers keeps takes all of them to compute.
         """
-        mx.async_eval([cache.state for cache in self._caches[: len(self._caches) // 2]])
+        half = len(self._caches) // 2
+        mx.async_eval([cache.state for cache in self._caches[half - 1 : half]])
 
     @property
     def takes_back(self) -> bool:

@@ -67,7 +67,7 @@ class KeyValues:
         heads: int = next(iter(buffers[0].state)).shape[1]
         return cls(tuple(buffers), heads)
 
-    @property
+    @cached_property
     def capacity(self) -> int:
         return self.buffers[0].capacity
 

@@ -7,6 +7,7 @@ and never holds a whole row of scores, for caches that are quantised and prompts
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal, Protocol
 
 import mlx.core as mx
@@ -64,16 +65,25 @@ def attend(
     it is chosen: `blocked` for keys that are not plain arrays or scores that would not fit, `grouped` for float32 on a
     CPU, else `fused`.
     """
-    if not (isinstance(keys, mx.array) and isinstance(values, mx.array)) or form == "blocked":
+    if not (isinstance(keys, mx.array) and isinstance(values, mx.array)):
         return blocked(queries, keys, values, mask)
-    if form == "explicit":
-        return explicit(queries, keys, values, mask)[0]
-    if form is None and _scores_bytes(queries, keys) > MOST_SCORES and _holds_scores(queries):
+    form = form or _best(queries, keys)
+    if form == "fused":
+        scale = queries.shape[-1] ** -0.5
+        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
+    if form == "blocked":
         return blocked(queries, keys, values, mask)
-    if form == "grouped" or (form is None and not _on_gpu() and queries.dtype == keys.dtype == mx.float32):
+    if form == "grouped":
         return grouped(queries, keys, values, mask)
-    scale = queries.shape[-1] ** -0.5
-    return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
+    return explicit(queries, keys, values, mask)[0]
+
+
+def _best(queries: mx.array, keys: mx.array) -> Form:
+    """What `attend` takes where it may choose."""
+    batch, heads, length, dim = queries.shape
+    if 4 * batch * heads * length * keys.shape[2] > MOST_SCORES and allocation.holds_scores(_on_gpu(), dim):
+        return "blocked"
+    return "grouped" if not _on_gpu() and queries.dtype == keys.dtype == mx.float32 else "fused"
 
 
 def explicit(queries: mx.array, keys: mx.array, values: mx.array, mask: Mask) -> tuple[mx.array, mx.array]:
@@ -171,14 +181,6 @@ def _block(rows: mx.array | Blocks, start: int, end: int) -> mx.array:
     return rows[..., start:end, :] if isinstance(rows, mx.array) else rows.block(start, end)
 
 
+@cache
 def _on_gpu() -> bool:
     return bool(mx.default_device().type == mx.DeviceType.gpu)
-
-
-def _holds_scores(queries: mx.array) -> bool:
-    return allocation.holds_scores(_on_gpu(), queries.shape[-1])
-
-
-def _scores_bytes(queries: mx.array, keys: mx.array) -> int:
-    batch, heads, length, _ = queries.shape
-    return batch * heads * length * keys.shape[2] * 4
