@@ -21,6 +21,7 @@ from model.config import parse_config
 from model.errors import ModelError
 from model.generation import Generation
 from model.language_model import LanguageModel, Traits
+from model.layers import products
 from model.layers.stacked import Stacked
 from model.registry import OURS
 from model.sampling import Sampling
@@ -209,13 +210,13 @@ def _bytes_kept(session: Session) -> int | None:
 
 
 def bandwidth(size: int) -> Measured:
-    """How fast the device reads an array of `size` bytes: by adding it up, or by a product with a vector, which is what
-    writing an answer mostly is, whichever is faster. `read` has the bytes of all times that it was read."""
+    """How fast the device reads an array of `size` bytes: by adding it up, or by a product with a vector as writing an
+    answer takes it, whichever is faster. `read` has the bytes of all times that it was read."""
     columns = 4096
     matrix, vector = mx.ones((max(1, size // (4 * columns)), columns)), mx.ones((columns,))
     mx.eval(matrix, vector)
     mx.reset_peak_memory()
-    read = [_read(matrix.nbytes, way) for way in (lambda: matrix.sum(), lambda: matrix @ vector)]
+    read = [_read(matrix.nbytes, way) for way in (lambda: matrix.sum(), lambda: products.times(vector, matrix))]
     return min(read, key=lambda measured: measured.seconds / (measured.read or 1))
 
 
