@@ -6,6 +6,11 @@ import sys
 
 from app.connections import watch
 
+_NO_TERMINAL = (
+    "Quietly's window needs a terminal for input, output and errors alike (no `2>`); without one, ask with "
+    '`quietly ask "..."` (see `quietly --help`).'
+)
+
 
 def main() -> None:
     """Start what was asked for; ends the process with its exit status."""
@@ -15,7 +20,7 @@ def main() -> None:
         from app.cli import run
 
         run()
-    elif sys.stdin.isatty() and sys.stdout.isatty():
+    elif all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         import gc
 
         gc.disable()  # until the first frame: `run_window` turns it on again
@@ -23,9 +28,9 @@ def main() -> None:
 
         sys.exit(run_window())
     else:
-        sys.exit(
-            'Quietly\'s window needs a terminal; without one, ask with `quietly ask "..."` (see `quietly --help`).'
-        )
+        # Whoever sent the errors elsewhere looks at what is left.
+        print(_NO_TERMINAL, file=sys.stdout if sys.stdout.isatty() else sys.stderr)
+        sys.exit(1)
 
 
 def _open_closed_streams() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -209,6 +210,17 @@ def test_what_cannot_be_done_is_one_sentence_and_a_status(quietly, starter, argu
     assert done.returncode in (1, 2)
     assert says in done.stderr and "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_window_whose_errors_go_elsewhere_says_so_where_it_is_seen(home, tmp_path):
+    """That is where it is drawn: the screen would stay empty."""
+    terminal = Terminal(["/bin/sh", "-c", f"{shlex.join(QUIETLY)} 2>errors"], tmp_path)
+    try:
+        assert terminal.ends() == 1
+        assert "needs a terminal for input, output and errors" in terminal.text
+    finally:
+        terminal.close()
+    assert (tmp_path / "errors").read_text() == ""
 
 
 def test_a_bad_model_folder_is_one_sentence(quietly, tmp_path):

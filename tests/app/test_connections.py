@@ -137,7 +137,7 @@ def test_the_program_watches_from_its_first_line_on(arguments: list[str], port: 
         f"    socket.create_connection(('127.0.0.1', {port}))\n"
         "    print(*[(one.host, one.by) for one in connections.ledger.connections])\n"
         "app.cli.run = app.tui.app.run_window = start\n"
-        "sys.stdin.isatty = sys.stdout.isatty = lambda: True\n"
+        "sys.stdin.isatty = sys.stdout.isatty = sys.stderr.isatty = lambda: True\n"
         f"sys.argv = {arguments}\n"
         "app.__main__.main()"
     )
