@@ -66,10 +66,9 @@ def drawn(curves: Sequence[Curve], width: int, told: Callable[[float], str]) -> 
 
 
 def _place(value: float, least: float, most: float, cells: int) -> int:
-    """Which of the cells between two values is that of a third; the middle one where they are equal."""
-    if least == most:
-        return cells // 2
-    return round((log(value) - log(least)) / (log(most) - log(least)) * (cells - 1))
+    """Which of the cells between two values is that of a third; the middle one where their logarithms are equal."""
+    span = log(most) - log(least)
+    return round((log(value) - log(least)) / span * (cells - 1)) if span else cells // 2
 
 
 def _between(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """What is drawn stays in its cells, and a power is a straight line."""
 
 from itertools import pairwise
+from math import nextafter
 
 import pytest
 from hypothesis import given, settings
@@ -47,6 +48,11 @@ def test_the_axes_are_named() -> None:
 def test_points_in_one_place_have_a_sign_of_their_own() -> None:
     rows = drawn([Curve("A", [(1, 1.0), (2, 2.0)]), Curve("B", [(1, 1.0), (2, 1.5)])], 80, named)
     assert len(places(rows, SEVERAL)) == 1 and len(places(rows, "A")) == len(places(rows, "B")) == 1
+
+
+def test_times_that_differ_by_less_than_their_logarithms_lie_level() -> None:
+    rows = drawn([Curve("A", [(1, 1e-7), (2, nextafter(1e-7, 1))])], 80, named)
+    assert len(places(rows, "A")) == 2 and len({y for _, y in places(rows, "A")}) == 1
 
 
 def test_one_length_is_no_curve() -> None:
