@@ -125,6 +125,7 @@ def test_the_same_seed_gives_the_same_answer(quietly, tiny):
     assert quietly("ask", *settings, "hello").stdout == quietly("ask", *settings, "hello").stdout
 
 
+@pytest.mark.soak
 def test_how_it_is_answered_is_said_or_chosen_before_and_is_kept(quietly, tiny, places):
     places.config.mkdir(parents=True)
     places.settings.write_text('system_prompt = "Be kind."\n[generation]\nmax_tokens = 3\ntop_k = 9\ntop_p = 0.5\n')
@@ -148,6 +149,7 @@ def test_how_it_is_answered_is_said_or_chosen_before_and_is_kept(quietly, tiny, 
     assert asked == [layers, {**preset, **said}, {**preset, "overflow": "rolling"}]
 
 
+@pytest.mark.soak
 def test_what_goes_on_is_told_something_else_and_takes_up_a_preset(quietly, tiny, places):
     with Store.open(places.database) as store:
         store.keep_preset(Preset("short", None, "Be brief.", GenerationSettings(max_tokens=2)))
@@ -272,6 +274,7 @@ def test_models_lists_the_starter(quietly, starter):
     assert quietly("models", "get", "starter").stdout.strip() == str(starter)
 
 
+@pytest.mark.soak
 def test_fit_is_told_of_what_is_here_in_the_catalogue_and_in_a_file(quietly, tiny):
     here = quietly("models", "fit", tiny)
     assert here.stdout.startswith("fits: tiny takes about") and "KV cache" in here.stdout

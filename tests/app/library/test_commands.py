@@ -26,6 +26,7 @@ def models(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.soak
 def test_a_script_gets_lists_and_removes_a_model(hub: Hub, tmp_path: Path) -> None:
     got = models("get", REPO, "--json")
     host = re.escape(connections.place("127.0.0.1", urlsplit(hub.url).port))
@@ -42,6 +43,7 @@ def test_a_script_gets_lists_and_removes_a_model(hub: Hub, tmp_path: Path) -> No
     assert not list((tmp_path / "home/data/models").iterdir())
 
 
+@pytest.mark.soak
 def test_a_script_has_to_agree_to_a_licence_that_restricts(hub: Hub) -> None:
     hub.said[REPO] = {"config": {"model_type": "PanguEmbedded"}}
     refused = models("get", REPO)
