@@ -91,8 +91,8 @@ class Attention(nn.Module):
 
     def prepare_one(self) -> None:
         """Lay out what `project_one` needs: a bias of its result's own shape, which is added by a plain kernel, where
-        one to be broadcast would be compiled with that, at twice the host's time; of the norms a weight for each head,
-        and which heads are values."""
+        one to be broadcast would be compiled, at more of the host's time; of the norms a weight for each head, and
+        which heads are values."""
         if "qkv_proj" in self and "bias" in self.qkv_proj:
             self.qkv_proj.bias = self.qkv_proj.bias.reshape(1, 1, -1)
             mx.eval(self.qkv_proj.bias)
